@@ -1,0 +1,50 @@
+"""The pool's record of one connection: the only truth about its age and use."""
+
+from __future__ import annotations
+
+import math
+
+from holdfast._core.peer import SILENT, PeerTerms
+from holdfast.vocabulary import CloseReason
+
+__all__ = ["Entry"]
+
+
+class Entry:
+    """Times are monotonic seconds, as the caller's clock has them."""
+
+    __slots__ = (
+        "busy",
+        "doomed",
+        "idle_allowance",
+        "idle_since",
+        "last_use",
+        "old_at",
+        "opened_at",
+        "terms",
+        "uses",
+    )
+
+    def __init__(self, now: float, *, uses: int = 0) -> None:
+        """``uses``: 1 for a connection that was open before it was wrapped. Its past is unknown, so
+        whatever fails on it may be staleness."""
+        self.opened_at = now
+        self.uses = uses
+        self.idle_since = now
+        """When the last response ended; when it was opened, before the first."""
+        self.terms: PeerTerms = SILENT
+        self.busy = False
+        """A response is being read from it."""
+        self.doomed: CloseReason | None = None
+        """Set when something happened after which it must not carry another request."""
+        # The limits, reckoned by ``reuse`` whenever they change.
+        self.idle_allowance = math.inf
+        """Seconds it may lie idle."""
+        self.old_at = math.inf
+        self.last_use: float = math.inf
+        """The use after which it is not kept."""
+
+    def doom(self, reason: CloseReason) -> None:
+        """The first reason stays: it is the cause, later ones are consequences."""
+        if self.doomed is None:
+            self.doomed = reason

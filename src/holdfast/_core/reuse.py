@@ -1,0 +1,62 @@
+"""May this connection carry another request? Whichever limit is smallest decides.
+
+This is what can be said without looking at the socket. A connection that passes is looked at
+next (``_net.liveness``). Limits are reckoned when they change, not when they are asked for: a
+connection in steady use pays two comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+
+from holdfast._core.entry import Entry
+from holdfast._core.peer import PeerTerms
+from holdfast.policy import PoolLimits
+from holdfast.vocabulary import CloseReason
+
+__all__ = ["heard", "opened", "why_not_reuse"]
+
+
+def opened(entry: Entry, limits: PoolLimits, jitter: float) -> None:
+    """Sets the limits of a new connection. ``jitter``: 0 to 1, its share of ``max_age_jitter``."""
+    if limits.max_age is not None:
+        entry.old_at = entry.opened_at + limits.max_age * (1 - limits.max_age_jitter * jitter)
+    if limits.idle_timeout is not None:
+        entry.idle_allowance = limits.idle_timeout
+    if limits.max_uses is not None:
+        entry.last_use = limits.max_uses
+
+
+def heard(entry: Entry, terms: PeerTerms, limits: PoolLimits) -> None:
+    """Takes in what the latest response said."""
+    entry.terms = terms
+    entry.idle_allowance = min(_configured(limits), _hinted(terms, limits))
+    if not terms.persistent:
+        entry.doom(CloseReason.PEER_ASKED)
+    elif terms.idle_timeout == 0:
+        entry.doom(CloseReason.HINT_EXPIRED)
+    elif terms.remaining == 0:
+        entry.doom(CloseReason.HINT_USED_UP)
+
+
+def why_not_reuse(entry: Entry, limits: PoolLimits, now: float) -> CloseReason | None:
+    """Asked when a connection is about to be lent."""
+    if entry.doomed is not None:
+        return entry.doomed
+    if entry.uses >= entry.last_use:
+        return CloseReason.MAX_USES
+    if now >= entry.old_at:
+        return CloseReason.MAX_AGE
+    if now - entry.idle_since < entry.idle_allowance:
+        return None
+    hinted = _hinted(entry.terms, limits) <= _configured(limits)
+    return CloseReason.HINT_EXPIRED if hinted else CloseReason.IDLE_TIMEOUT
+
+
+def _configured(limits: PoolLimits) -> float:
+    return math.inf if limits.idle_timeout is None else limits.idle_timeout
+
+
+def _hinted(terms: PeerTerms, limits: PoolLimits) -> float:
+    hint = terms.idle_timeout
+    return math.inf if hint is None else hint - min(limits.keep_alive_margin, hint / 2)

@@ -1,0 +1,1 @@
+"""Where sockets live: looking at them, setting their options, reading from them."""

@@ -1,0 +1,75 @@
+"""Who is calling, and what his urllib3.Retry would do with a connection that broke.
+
+The connection is not told for which call it works, so each thread notes its current one. A Retry
+is only read, never called: a subclass may count or sleep in ``increment``.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from urllib3.util.retry import Retry
+
+from holdfast.adapters.urllib3._faults import find_report
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPConnectionPool
+
+__all__ = ["Call", "in_progress"]
+
+
+class Call(NamedTuple):
+    """One pass through ``urlopen``; each of its retries is a call of its own."""
+
+    pool: HTTPConnectionPool
+    method: str
+    url: str
+    retries: Any
+    """As the caller gave it: a Retry, a number, a bool, or None for the pool's."""
+
+    @property
+    def retry(self) -> Retry:
+        if isinstance(self.retries, Retry):
+            return self.retries
+        return Retry.from_int(self.retries, default=self.pool.retries)
+
+    def covers(self, method: str) -> bool:
+        """Whether the Retry would repeat this request after a read error, as ``increment`` has it."""
+        retry = self.retry
+        allowed = retry.allowed_methods
+        return _has_left(retry.total) and _has_left(retry.read) and (not allowed or method.upper() in allowed)
+
+    def names(self, method: str) -> bool:
+        """Whether the caller listed this very method as one that may be repeated."""
+        allowed = self.retry.allowed_methods
+        return method.upper() in allowed if allowed else False
+
+    def takes_any_method(self) -> bool:
+        """``allowed_methods=None``: repeat whatever it is. A word about errors in general, not
+        about this request, so it does not make an unsafe one safe."""
+        return not self.retry.allowed_methods
+
+    @property
+    def is_repeat(self) -> bool:
+        """urllib3 is repeating a request: its Retry has a history."""
+        return isinstance(self.retries, Retry) and bool(self.retries.history)
+
+    def is_after_stale(self) -> bool:
+        """It repeats a request because a reused connection failed."""
+        if not self.is_repeat:
+            return False
+        report = find_report(self.retries.history[-1].error)
+        return report is not None and report.reused
+
+
+class _Here(threading.local):
+    call: Call | None = None
+
+
+in_progress = _Here()
+"""``in_progress.call`` is this thread's; set and restored by ``ResilientPool.urlopen``."""
+
+
+def _has_left(count: int | None) -> bool:
+    return count is None or (count is not False and count > 0)

@@ -1,0 +1,79 @@
+"""What a wrapped pool, its manager and its connections share: the policy, and the counting."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+
+from holdfast._core.entry import Entry
+from holdfast._core.failure import FailureReport
+from holdfast._net.tcp_keepalive import KeepaliveInEffect
+from holdfast._threads.tally import Tally
+from holdfast.events import ConnectionClosed, ConnectionOpened, Event, RepeatDecided
+from holdfast.policy import Policy
+from holdfast.vocabulary import CloseReason
+
+__all__ = ["Count", "PoolContext"]
+
+log = logging.getLogger("holdfast.urllib3")
+
+
+class Count(Enum):
+    """Counted besides the members of CloseReason and Verdict."""
+
+    OPENED = "connections opened"
+    FIRST_USE = "requests that went out on a connection that had carried none"
+    ADOPTED = "connections that were open already when they were wrapped"
+
+
+class PoolContext:
+    """One for each wrapped object; a child counts into its parent as well."""
+
+    __slots__ = ("clock", "keepalive", "limits", "parent", "policy", "released", "tally", "ticks")
+
+    def __init__(self, policy: Policy, parent: PoolContext | None = None) -> None:
+        self.policy = policy
+        self.parent = parent
+        self.limits = policy.limits
+        self.clock = policy.clock
+        self.tally: Tally = Tally(None if parent is None else parent.tally)
+        self.ticks = tuple(ticker.tick for ticker in self.tally.ticks)
+        """Each called once for every request that goes out."""
+        self.keepalive: KeepaliveInEffect | None = None
+        """Read back from the connection opened last."""
+        self.released = False
+        """The target was unwrapped; connections still out find out when they are lent again."""
+
+    def child(self) -> PoolContext:
+        return PoolContext(self.policy, self)
+
+    def note_keepalive(self, in_effect: KeepaliveInEffect | None) -> None:
+        context: PoolContext | None = self
+        while context is not None:
+            context.keepalive = in_effect
+            context = context.parent
+
+    def opened(self, origin: str) -> None:
+        self.tally.count(Count.OPENED)
+        if self.policy.listener is not None:
+            self._tell(ConnectionOpened(origin))
+
+    def closed(self, origin: str, entry: Entry, reason: CloseReason) -> None:
+        self.tally.count(reason)
+        if self.policy.listener is not None:
+            age = self.clock() - entry.opened_at
+            self._tell(ConnectionClosed(origin, reason, age, entry.uses))
+
+    def decided(self, report: FailureReport) -> None:
+        self.tally.count(report.verdict)
+        if self.policy.listener is not None:
+            self._tell(RepeatDecided(report.origin, report.method or "", report.progress, report.verdict))
+
+    def _tell(self, event: Event) -> None:
+        listener = self.policy.listener
+        assert listener is not None
+        try:
+            listener(event)
+        except Exception:
+            # An observer must not decide over a request.
+            log.exception("listener %r failed on %s", listener, type(event).__name__)

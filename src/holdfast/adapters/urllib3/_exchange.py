@@ -1,0 +1,125 @@
+"""One request on one connection: what is needed to judge a failure, and to send it again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from holdfast._core.delivery import Delivery
+from holdfast._core.failure import FailureReport
+from holdfast._core.idempotency import is_idempotent, is_replayable
+from holdfast._core.peer import has_option
+from holdfast.adapters.urllib3._response import ResilientResponse
+
+__all__ = ["Exchange"]
+
+CORKED_BODY = 16_384
+"""Bytes of body that go out in one send together with the head.
+
+Two segments cost a system call more, and a server whose accept queue is full resets the second
+one under SYN cookies."""
+
+_CONNECTION = frozenset({"connection", b"connection"})
+_EXPECT = frozenset({"expect", b"expect"})
+
+
+class Exchange(Delivery):
+    """Refers to the request while it is under way; dropped when its response head came."""
+
+    reused = False
+    """The connection had carried a request before."""
+    names_connection = False
+    """The caller sent a Connection header himself."""
+    asks_close = False
+    expects = False
+    """A 100 (Continue) is awaited before the body."""
+    began = 0.0
+    """When the answer began to be awaited."""
+    cork: list[bytes] | None = None
+    """What is held back to go out in one send."""
+    send_error: BaseException | None = None
+    response: ResilientResponse | None = None
+    earlier: FailureReport | None = None
+    """The attempt that this one repeats."""
+    body_position: int | None = None
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        options: dict[str, Any],
+        connect_timeout: Any,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.body = body
+        self.headers = headers
+        self.options = options
+        self.connect_timeout = connect_timeout
+        if headers:
+            self._read(headers)
+        if body is not None and not isinstance(body, (bytes, str)):
+            self.body_position = _position(body)
+
+    def _read(self, headers: Mapping[str, str]) -> None:
+        for name in headers:
+            lower = name.lower()
+            if lower in _CONNECTION:
+                self.names_connection = True
+                self.asks_close = has_option(_text(headers[name]), "close")
+            elif lower in _EXPECT:
+                self.expects = True
+
+    def again(self, report: FailureReport) -> Exchange:
+        """The same request, for another attempt."""
+        copy = Exchange(self.method, self.url, self.body, self.headers, self.options, self.connect_timeout)
+        copy.earlier = report
+        return copy
+
+    def note_response(self) -> None:
+        """Looks up how much of a response came."""
+        if self.response is not None:
+            self.received = self.response.received
+            self.head_read = self.response.head_read
+
+    @property
+    def idempotent(self) -> bool:
+        return is_idempotent(self.method, self.headers or ())
+
+    @property
+    def corkable(self) -> bool:
+        """A body that is there at once, and small. A generator may want to see the answer to the
+        head first, so the head must not wait for it; nor where a 100 is expected."""
+        return isinstance(self.body, (bytes, str)) and 0 < len(self.body) <= CORKED_BODY and not self.expects
+
+    @property
+    def replayable(self) -> bool:
+        # The head goes first: as long as no send succeeded, no byte of the body was asked for.
+        return self.sends == 0 or is_replayable(self.body)
+
+    def rewind(self) -> bool:
+        """Brings the body back to where it was; False if it cannot be, or only says it was."""
+        if self.sends == 0 or not hasattr(self.body, "seek"):
+            return self.replayable
+        if self.body_position is None:
+            return False
+        try:
+            self.body.seek(self.body_position)
+            return bool(self.body.tell() == self.body_position)
+        except (OSError, ValueError):
+            return False
+
+
+def _position(body: Any) -> int | None:
+    try:
+        position = body.tell()
+    except (AttributeError, OSError, io.UnsupportedOperation, ValueError):
+        return None
+    return position if isinstance(position, int) else None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,115 @@
+"""The end of a response, and an end that came too early, seen where http.client reads them."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable
+from typing import Any
+
+from holdfast._core.entry import Entry
+from holdfast._core.peer import HTTP_1_1
+from holdfast._net.reading import WatchedSocketIO
+from holdfast.adapters._swap import mixed
+from holdfast.adapters.urllib3._head import read_plain_head
+from holdfast.vocabulary import CloseReason
+
+__all__ = ["ResilientResponse", "resilient_response_class"]
+
+SWITCHING_PROTOCOLS = 101
+OK = 200
+NO_CONTENT = 204
+NOT_MODIFIED = 304
+
+
+class ResilientResponse(http.client.HTTPResponse):
+    """In front of whatever response class the connection uses (botocore has its own)."""
+
+    _holdfast_entry: Entry
+    """Of the socket it is read from; by its end the connection may have another one."""
+    _holdfast_clock: Callable[[], float]
+    _holdfast_raw: WatchedSocketIO | None
+    """None where the stream cannot be watched."""
+    head_read = False
+    """The head came to its end."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of it that came so far, as far as it is known."""
+        return 0 if self._holdfast_raw is None else self._holdfast_raw.received
+
+    def begin(self, **kwargs: Any) -> None:
+        super().begin(**kwargs)
+        raw = self._holdfast_raw
+        if raw is not None and raw.at_end and not raw.ends_line:
+            # http.client takes the end of the stream for the end of the head. At a line boundary
+            # some servers really end it so; inside a line a part of it is missing.
+            raise http.client.RemoteDisconnected("Remote end closed connection inside the response head")
+        self._judge_head()
+
+    def _judge_head(self) -> None:
+        self.head_read = True
+        if self.will_close or self.status < OK or self._method == "CONNECT":  # type: ignore[attr-defined]
+            self._holdfast_entry.doom(self._why_last())
+
+    def _why_last(self) -> CloseReason:
+        if self.status == SWITCHING_PROTOCOLS or self._method == "CONNECT":  # type: ignore[attr-defined]
+            return CloseReason.PROTOCOL_SWITCHED
+        if self.status < OK:
+            # http.client hands out 102 and 103 as if they were the answer. The real one is still
+            # to come, and would be taken for the answer to the next request.
+            return CloseReason.STRAY_BYTES
+        return CloseReason.PEER_ASKED
+
+    def _close_conn(self) -> None:
+        entry, raw = self._holdfast_entry, self._holdfast_raw
+        if raw is not None:
+            if raw.has_leftover(self.fp):
+                entry.doom(CloseReason.STRAY_BYTES)
+            if raw.at_end or self.length:
+                entry.doom(CloseReason.FAILED)
+        entry.busy = False
+        entry.idle_since = self._holdfast_clock()
+        super()._close_conn()  # type: ignore[misc]
+
+
+class PlainResponse(ResilientResponse):
+    """Where the response class is http.client's own, a plain head is read in one step."""
+
+    def begin(self, **kwargs: Any) -> None:
+        if self._holdfast_raw is None or self.debuglevel or not self._begin_plainly():
+            super().begin(**kwargs)
+
+    def _begin_plainly(self) -> bool:
+        """What http.client's begin() does with a plain head. False, with nothing consumed, if it
+        has to do it itself."""
+        head = read_plain_head(self.fp.peek(1))  # type: ignore[attr-defined]
+        if head is None:
+            return False
+        self.fp.read(head.size)
+        self.version = HTTP_1_1
+        self.code = self.status = head.status
+        self.reason = head.reason
+        self.headers = self.msg = head.fields
+        self.chunked = head.first.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = None if self.chunked else _length(head.first.get("content-length"))
+        if head.status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        self.will_close = "close" in head.first.get("connection", "").lower() or (
+            not self.chunked and self.length is None
+        )
+        self._judge_head()
+        return True
+
+
+def resilient_response_class(base: type) -> type[ResilientResponse]:
+    """What to make instead of ``base``."""
+    return PlainResponse if base is http.client.HTTPResponse else mixed(ResilientResponse, base)
+
+
+def _length(value: str | None) -> int | None:
+    try:
+        length = int(value) if value else None
+    except ValueError:
+        return None
+    return length if length is None or length >= 0 else None
