@@ -37,6 +37,7 @@ LEVELS: dict[str, list[type[Any]]] = {
     "requests": [requests.adapters.HTTPAdapter, requests.Session],
 }
 
+POLICY = holdfast.Policy(limits=holdfast.PoolLimits(ask_keep_alive=os.environ["PEER_WRAP_ASKS"] == "True"))
 counts: Counter[str] = Counter()
 _thread = threading.local()
 
@@ -64,7 +65,7 @@ def hook_init(cls: type[Any]) -> None:
         with nested() as outermost:  # an __init__ calls its super().__init__ first
             original(self, *args, **kwargs)
         if outermost and not is_wrapped(self):
-            holdfast.wrap(self)
+            holdfast.wrap(self, POLICY)
             counts["objects wrapped" if is_wrapped(self) else "objects unchanged"] += 1
 
     cls.__init__ = __init__

@@ -40,9 +40,7 @@ def test_the_module_runs_as_a_program() -> None:
     "argv",
     [[], ["dance"], ["demo", "--rounds", "0"], ["demo", "--rounds", "²"], ["demo", "--seed"]],
 )
-def test_what_makes_no_sense_is_a_usage_error(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_makes_no_sense_is_a_usage_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert stop.value.code == 2

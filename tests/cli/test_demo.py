@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -136,9 +137,7 @@ def test_a_machine_gets_one_document_and_nothing_else(capsys: pytest.CaptureFixt
     assert sum(document["not_repeated"].values()) == sum(
         document["totals"][name]["explained"] for name in clients
     )
-    assert {"fault", "client", "request", "error", "report", "text"} == document["reports"][
-        0
-    ].keys()
+    assert {"fault", "client", "request", "error", "report", "text"} == document["reports"][0].keys()
 
 
 @pytest.mark.usefixtures("few_faults", "no_wrapping")
@@ -162,6 +161,17 @@ def test_who_stops_early_leaves_nothing_running() -> None:
     assert isinstance(coming, Iterator)
     assert next(coming).client is ClientKind.URLLIB3
     coming.close()  # type: ignore[attr-defined]  # the fixture looks for threads
+
+
+def test_a_locale_without_the_signs_of_the_table_gets_it_all_the_same(
+    full: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(paper, encoding="ascii"))
+    screen = show.console()
+    screen.print(show.story(full, screen.width))
+    sys.stdout.flush()
+    assert b"failed 2? wrong conns" in paper.getvalue()
 
 
 # The traffic

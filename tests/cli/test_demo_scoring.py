@@ -51,9 +51,7 @@ def test_an_own_answer_to_a_request_executed_once_is_just_counted(kind: Kind) ->
         (Kind.GET, "repeated_idempotent"),
     ],
 )
-def test_a_second_execution_is_counted_by_whether_it_is_legitimate(
-    kind: Kind, counted: str
-) -> None:
+def test_a_second_execution_is_counted_by_whether_it_is_legitimate(kind: Kind, counted: str) -> None:
     asked = order(kind)
     score = judge(own_answer(asked), [execution(asked)] * 3)
     assert {name for name, count in vars(score).items() if count} == {"requests", counted}

@@ -18,12 +18,16 @@ def test_no_other_method_is(method: str) -> None:
     assert not is_idempotent(method, ["Accept", b"Host"])
 
 
-@pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key", b"IDEMPOTENCY-KEY", "X-Idempotency-Key"])
+@pytest.mark.parametrize(
+    "name", ["Idempotency-Key", "idempotency-key", b"IDEMPOTENCY-KEY", "X-Idempotency-Key"]
+)
 def test_a_key_makes_any_method_repeatable(name: str | bytes) -> None:
     assert is_idempotent("POST", [name])
 
 
-@pytest.mark.parametrize("body", [None, "text", b"bytes", bytearray(b"x"), memoryview(b"x"), [b"a", b"b"], io.BytesIO()])
+@pytest.mark.parametrize(
+    "body", [None, "text", b"bytes", bytearray(b"x"), memoryview(b"x"), [b"a", b"b"], io.BytesIO()]
+)
 def test_what_can_be_read_twice_is_replayable(body: object) -> None:
     assert is_replayable(body)
 

@@ -22,7 +22,9 @@ from holdfast._core.peer import PeerTerms, has_option, read_terms
         (10, "keep-alive, close", False),
     ],
 )
-def test_persistence_follows_rfc_9112_section_9_3(version: int, connection: str | None, persistent: bool) -> None:
+def test_persistence_follows_rfc_9112_section_9_3(
+    version: int, connection: str | None, persistent: bool
+) -> None:
     assert read_terms(version, connection, None).persistent is persistent
 
 
@@ -43,8 +45,12 @@ def test_persistence_follows_rfc_9112_section_9_3(version: int, connection: str 
         ("300", None, None),
     ],
 )
-def test_a_keep_alive_hint_is_read_and_nonsense_ignored(value: str, timeout: int | None, remaining: int | None) -> None:
-    assert read_terms(11, None, value) == PeerTerms(persistent=True, idle_timeout=timeout, remaining=remaining)
+def test_a_keep_alive_hint_is_read_and_nonsense_ignored(
+    value: str, timeout: int | None, remaining: int | None
+) -> None:
+    assert read_terms(11, None, value) == PeerTerms(
+        persistent=True, idle_timeout=timeout, remaining=remaining
+    )
 
 
 @given(st.text(), st.text())

@@ -77,10 +77,14 @@ def test_the_callers_timeout_is_the_end() -> None:
     assert decide(replace(ATTEMPT, timed_out=True), DEFAULT) is Verdict.REFUSED_TIMED_OUT
 
 
-attempts = st.builds(Attempt, progress=st.sampled_from(Progress), **{
-    name: st.booleans()
-    for name in ("reused", "safe", "replayable", "timed_out", "recovered", "caller_covers")
-})
+attempts = st.builds(
+    Attempt,
+    progress=st.sampled_from(Progress),
+    **{
+        name: st.booleans()
+        for name in ("reused", "safe", "replayable", "timed_out", "recovered", "caller_covers")
+    },
+)
 policies = st.builds(RetryPolicy, recovery=st.booleans(), repeat_incomplete=st.booleans())
 
 
@@ -94,14 +98,18 @@ def test_nothing_that_may_have_been_processed_is_repeated_unless_it_is_safe(
 
 
 @given(attempts, policies)
-def test_a_body_that_cannot_be_resent_is_never_repeated_by_anybody(attempt: Attempt, policy: RetryPolicy) -> None:
+def test_a_body_that_cannot_be_resent_is_never_repeated_by_anybody(
+    attempt: Attempt, policy: RetryPolicy
+) -> None:
     spent = replace(attempt, replayable=False)
     assert decide(spent, policy) is Verdict.REFUSED_BODY
     assert hazard(spent, policy) is Verdict.REFUSED_BODY
 
 
 @given(attempts, policies)
-def test_a_repeat_is_never_repeated_and_no_hazard_is_ever_taken(attempt: Attempt, policy: RetryPolicy) -> None:
+def test_a_repeat_is_never_repeated_and_no_hazard_is_ever_taken(
+    attempt: Attempt, policy: RetryPolicy
+) -> None:
     verdict = decide(attempt, policy)
     if verdict.repeats:
         assert not attempt.recovered

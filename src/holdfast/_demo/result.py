@@ -21,7 +21,7 @@ _REPORTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """``trials``: each client once for each scenario, in the order of the table."""
+    """``trials``: each client once for each scenario, always in the same order."""
 
     seed: int
     rounds: int
@@ -43,10 +43,10 @@ class Result:
         """One client's sum over all scenarios."""
         return sum((trial.score for trial in self.trials if trial.client is client), Score())
 
-    def rows(self) -> list[list[Trial]]:
-        """The trials of each scenario."""
-        width = len(ClientKind)
-        return [list(self.trials[at : at + width]) for at in range(0, len(self.trials), width)]
+    def rows(self) -> list[tuple[Trial, ...]]:
+        """The trials of each scenario, one for each client."""
+        columns = [[trial for trial in self.trials if trial.client is kind] for kind in ClientKind]
+        return list(zip(*columns, strict=True))
 
     def failures(self) -> list[Failure]:
         """Every failed request that holdfast explains."""
@@ -96,7 +96,7 @@ def _report(failure: Failure) -> dict[str, Any]:
     return {
         "fault": failure.scenario.label,
         "client": failure.client.value,
-        "request": failure.order.kind.value,
+        "request": failure.kind.value,
         "error": failure.error,
         "report": failure.report.as_dict(),
         "text": str(failure.report),

@@ -97,9 +97,7 @@ SCENARIOS = (
         tls=True,
     ),
     Scenario("executed, then closed", Stage.EXECUTED, Fault.READ_THEN_CLOSE),
-    Scenario(
-        "executed, then closed", Stage.EXECUTED, Fault.READ_THEN_CLOSE, via=Via.CONNECT, tls=True
-    ),
+    Scenario("executed, then closed", Stage.EXECUTED, Fault.READ_THEN_CLOSE, via=Via.CONNECT, tls=True),
     Scenario("executed, then reset", Stage.EXECUTED, Fault.READ_THEN_RESET),
     Scenario("executed, then reset", Stage.EXECUTED, Fault.READ_THEN_RESET, via=Via.FORWARD),
     Scenario(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -71,6 +73,9 @@ _LEGEND = (
 
 def console() -> Console:
     """Stdout; where that is no terminal, as wide as the table."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Better a question mark than no table, where the locale has no multiplication sign.
+        sys.stdout.reconfigure(errors="replace")
     screen = Console(highlight=False)
     return screen if screen.is_terminal else Console(highlight=False, width=WIDTH)
 
@@ -206,7 +211,7 @@ def _reports(failures: Sequence[Failure], width: int) -> Iterator[RenderableType
         yield Text("\nWhat holdfast.report(exception) says about some of these:", "bold")
     for failure in failures:
         title = (
-            f"{failure.scenario.label}: {failure.order.kind.value} through"
+            f"{failure.scenario.label}: {failure.kind.value} through"
             f" {failure.client.value} raised {failure.error}"
         )
         yield Text(f"\n{title}", "bold")

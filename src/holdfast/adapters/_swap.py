@@ -14,6 +14,7 @@ __all__ = ["mixed", "original", "rebuilt", "swap", "swap_back"]
 
 _T = TypeVar("_T")
 
+
 def _give_class(target: object, kind: type) -> None:
     object.__dict__["__class__"].__set__(target, kind)
 

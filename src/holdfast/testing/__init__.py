@@ -5,14 +5,13 @@ Standard library only; `holdfast.testing.fixtures` alone needs pytest.
 
 from holdfast.testing._conversation import STRAY_BODY
 from holdfast.testing._http import Headers, Request, Response
-from holdfast.testing.clock import Clock, FakeClock
+from holdfast.testing.clock import FakeClock
 from holdfast.testing.fault_server import FaultServer
 from holdfast.testing.faults import Fault, FaultServerError, Plan, Via, on_fresh, on_reuse
 from holdfast.testing.ledger import Execution, Identity, Ledger
 
 __all__ = [
     "STRAY_BODY",
-    "Clock",
     "Execution",
     "FakeClock",
     "Fault",

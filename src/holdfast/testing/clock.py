@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
-__all__ = ["Clock", "FakeClock"]
-
-
-class Clock(Protocol):
-    """Anything that can be asked for the time, in seconds, on a clock that never goes back."""
-
-    def now(self) -> float:
-        """Return the current time in seconds; only differences mean anything."""
-        ...
+__all__ = ["FakeClock"]
 
 
 class FakeClock:
-    """A `Clock` that stands still until `advance` is called. Safe to share between threads."""
+    """Seconds that stand still until `advance` is called. Safe to share between threads.
+
+    An instance is called for the time, as `time.monotonic` is: `Policy(clock=FakeClock())`.
+    """
 
     # Not zero: code that mistakes "no time noted yet" for the time 0.0 shall be found out.
     def __init__(self, start: float = 1_000.0) -> None:
@@ -25,12 +19,15 @@ class FakeClock:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"FakeClock({self.now()!r})"
+        return f"FakeClock({self()!r})"
+
+    def __call__(self) -> float:
+        with self._lock:
+            return self._now
 
     def now(self) -> float:
         """Return the time the test has arrived at."""
-        with self._lock:
-            return self._now
+        return self()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass. A monotonic clock never goes back, so neither does this one."""

@@ -158,6 +158,11 @@ class FaultServer:
             return f"https://localhost:{self.port}"
         return f"http://{self.address[0]}:{self.port}"
 
+    @property
+    def via(self) -> Via:
+        """What it is to its client: the origin, or a proxy in front of it."""
+        return self._service.via
+
     # What it saw
 
     @property

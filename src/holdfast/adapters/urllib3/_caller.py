@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib3.util.retry import Retry
 
 from holdfast.adapters.urllib3._faults import find_report
+from holdfast.vocabulary import Progress
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool
@@ -55,12 +56,23 @@ class Call(NamedTuple):
         """urllib3 is repeating a request: its Retry has a history."""
         return isinstance(self.retries, Retry) and bool(self.retries.history)
 
+    @property
+    def last_error(self) -> Exception | None:
+        """What the attempt before this one ended with; None also if that was a response."""
+        return self.retries.history[-1].error if self.is_repeat else None
+
     def is_after_stale(self) -> bool:
         """It repeats a request because a reused connection failed."""
-        if not self.is_repeat:
-            return False
-        report = find_report(self.retries.history[-1].error)
+        report = find_report(self.last_error)
         return report is not None and report.reused
+
+    def has_sent(self) -> bool:
+        """Whether any attempt before this one may have sent a part of the request."""
+        for attempt in self.retries.history if self.is_repeat else ():
+            report = find_report(attempt.error)
+            if report is None or report.progress is not Progress.NOT_SENT:
+                return True
+        return False
 
 
 class _Here(threading.local):

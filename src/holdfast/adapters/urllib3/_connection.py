@@ -28,6 +28,7 @@ from holdfast.adapters.urllib3._context import Count
 from holdfast.adapters.urllib3._exchange import Exchange
 from holdfast.adapters.urllib3._faults import SALVAGED, attach
 from holdfast.adapters.urllib3._record import ConnectionRecord, tunnel_of
+from holdfast.adapters.urllib3._streaming import follow_body
 from holdfast.vocabulary import CloseReason, Verdict
 
 __all__ = ["NotToBeRepeated", "ResilientConnection"]
@@ -90,7 +91,7 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         try:
             super().connect()
         except Exception as error:
-            attach(error, record.connect_report(error))
+            record.connect_failed(error)
             raise
         finally:
             record.opening = False
@@ -217,7 +218,7 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
     def _prefer_response_class(self, value: Any) -> None:
         self._holdfast.preferred_response_class = value
 
-    response_class = property(attrgetter("_holdfast.make_response"), _prefer_response_class)  # type: ignore[assignment]
+    response_class = property(attrgetter("_holdfast.make_response"), _prefer_response_class)
     """What http.client makes a response with. Others set it on the instance (botocore does);
     whatever they set is made, and then followed."""
 
@@ -243,6 +244,8 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             record.heard(response)
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
+        if exchange.options.get("preload_content") is False:
+            follow_body(response, record, exchange)
         record.exchange = None
         return response
 

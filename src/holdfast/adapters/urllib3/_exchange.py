@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast._core.delivery import Delivery
+from holdfast._core.entry import Entry
 from holdfast._core.failure import FailureReport
 from holdfast._core.idempotency import is_idempotent, is_replayable
 from holdfast._core.peer import has_option
@@ -78,6 +79,10 @@ class Exchange(Delivery):
         copy = Exchange(self.method, self.url, self.body, self.headers, self.options, self.connect_timeout)
         copy.earlier = report
         return copy
+
+    def idle(self, entry: Entry) -> float:
+        """Seconds the connection had been idle when the request went out on it."""
+        return max(0.0, self.began - entry.idle_since) if self.reused else 0.0
 
     def note_response(self) -> None:
         """Looks up how much of a response came."""

@@ -41,7 +41,8 @@ def read_plain_head(buffered: bytes) -> Head | None:
     lines = match[3].decode("iso-8859-1").split("\r\n")[:-1]
     if len(lines) > _MAX_FIELDS:
         return None
-    fields, first = http.client.HTTPMessage(), {}
+    fields = http.client.HTTPMessage()
+    first: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         value = value.lstrip(" \t")

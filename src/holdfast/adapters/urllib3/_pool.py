@@ -11,7 +11,6 @@ import urllib3
 import urllib3.connection
 from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError, UnrewindableBodyError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util.retry import Retry
 
 from holdfast._core.idempotency import is_replayable
 from holdfast.adapters._swap import rebuilt, swap
@@ -50,13 +49,14 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         *args: Any,
         **kwargs: Any,
     ) -> BaseHTTPResponse:
-        if isinstance(retries, Retry) and retries.history and _is_spent(body):
+        outer = in_progress.call
+        call = Call(self, method, url, retries)
+        if call.is_repeat and not _can_be_resent(body) and call.has_sent():
             raise UnrewindableBodyError(
                 "The request body is an iterator that an earlier attempt has begun to read. "
                 "Sending the rest of it would look like the whole to the server."
-            )
-        outer = in_progress.call
-        in_progress.call = call = Call(self, method, url, retries)
+            ) from call.last_error
+        in_progress.call = call
         try:
             return super().urlopen(method, url, body, headers, retries, *args, **kwargs)
         except NotToBeRepeated as stop:
@@ -118,9 +118,9 @@ def _settle(pool: ResilientPool, conn: Any) -> Any:
     return conn
 
 
-def _is_spent(body: Any) -> bool:
+def _can_be_resent(body: Any) -> bool:
     """urllib3 rewinds files by itself, and has its own error where that fails."""
-    return not is_replayable(body) and not hasattr(body, "tell")
+    return is_replayable(body) or hasattr(body, "tell")
 
 
 def _as_urlopen_raises(error: Exception, call: Call) -> Exception:

@@ -12,7 +12,7 @@ from urllib3.connection import HTTPConnection
 
 from holdfast._core import reuse
 from holdfast._core.entry import Entry
-from holdfast._core.failure import FailureReport, likely_cause
+from holdfast._core.failure import Cause, FailureReport, likely_cause
 from holdfast._core.peer import read_terms
 from holdfast._core.recovery import Attempt, decide, hazard
 from holdfast._net.liveness import Look, Sight
@@ -22,8 +22,9 @@ from holdfast.adapters._swap import swap
 from holdfast.adapters.urllib3._caller import in_progress
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._exchange import Exchange
-from holdfast.adapters.urllib3._faults import describe, is_disconnect, is_timeout
+from holdfast.adapters.urllib3._faults import attach, describe, is_disconnect, is_timeout
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
+from holdfast.adapters.urllib3._streaming import Origin
 from holdfast.vocabulary import CloseReason, Phase, Progress, Verdict
 
 __all__ = ["ConnectionRecord", "Tunnel", "tunnel_of"]
@@ -213,29 +214,48 @@ class ConnectionRecord:
             cause=cause,
             reused=attempt.reused,
             age=self.context.clock() - self.entry.opened_at,
-            idle=max(0.0, exchange.began - self.entry.idle_since),
+            idle=exchange.idle(self.entry),
             uses=max(0, self.entry.uses - 1),
             keep_alive_timeout=self.entry.terms.idle_timeout,
             error=describe(error),
             earlier=exchange.earlier,
         )
 
-    def connect_report(self, error: BaseException) -> FailureReport:
+    def body_failed(self, origin: Origin, error: Exception) -> None:
+        """A body that the caller was reading broke off. He has seen a part of it."""
+        report = FailureReport(
+            origin=self.origin,
+            method=origin.method,
+            phase=Phase.BODY,
+            progress=Progress.RESPONSE_STARTED,
+            verdict=Verdict.REFUSED_RESPONSE_STARTED,
+            cause=likely_cause(
+                Progress.RESPONSE_STARTED,
+                phase=Phase.BODY,
+                reused=origin.reused,
+                timed_out=is_timeout(error),
+                disconnected=is_disconnect(error),
+            ),
+            reused=origin.reused,
+            age=self.context.clock() - origin.entry.opened_at,
+            idle=origin.idle,
+            uses=max(0, origin.entry.uses - 1),
+            keep_alive_timeout=origin.entry.terms.idle_timeout,
+            error=describe(error),
+        )
+        attach(error, report)
+        self.context.decided(report)
+
+    def connect_failed(self, error: Exception) -> None:
         """Nothing was sent, so whoever retries may do so freely."""
         call, exchange = in_progress.call, self.exchange
-        return FailureReport(
+        report = FailureReport(
             origin=self.origin,
             method=None if call is None else call.method,
             phase=Phase.CONNECT,
             progress=Progress.NOT_SENT,
             verdict=Verdict.LEFT_TO_CALLER,
-            cause=likely_cause(
-                Progress.NOT_SENT,
-                phase=Phase.CONNECT,
-                reused=False,
-                timed_out=is_timeout(error),
-                disconnected=False,
-            ),
+            cause=Cause.NOT_REACHED,
             reused=False,
             age=0.0,
             idle=0.0,
@@ -244,6 +264,8 @@ class ConnectionRecord:
             error=describe(error),
             earlier=None if exchange is None else exchange.earlier,
         )
+        attach(error, report)
+        self.context.decided(report)
 
 
 def tunnel_of(conn: Any) -> Tunnel | None:

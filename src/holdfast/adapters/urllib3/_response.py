@@ -82,7 +82,7 @@ class PlainResponse(ResilientResponse):
     def _begin_plainly(self) -> bool:
         """What http.client's begin() does with a plain head. False, with nothing consumed, if it
         has to do it itself."""
-        head = read_plain_head(self.fp.peek(1))  # type: ignore[attr-defined]
+        head = read_plain_head(self.fp.peek(1))
         if head is None:
             return False
         self.fp.read(head.size)
@@ -91,7 +91,8 @@ class PlainResponse(ResilientResponse):
         self.reason = head.reason
         self.headers = self.msg = head.fields
         self.chunked = head.first.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
+        if self.chunked:
+            self.chunk_left = None
         self.length = None if self.chunked else _length(head.first.get("content-length"))
         if head.status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
