@@ -24,8 +24,10 @@ def story(result: Result) -> RenderableType:
         Text(result.answer.value.capitalize() + ".", _STYLE[result.answer]),
         *_answers(result),
         "",
-        f"Times the same client bare: median [lowest, highest] of {len(result.heats)} heats;"
-        f" the range is {result.confidence:.1%} sure.",
+        Text(
+            f"Times the same client bare: median [lowest, highest] of {len(result.heats)} heats;"
+            f" the range is {result.confidence:.1%} sure."
+        ),
         _twins(result),
         "",
         "Median time of a request, and times that of a bare urllib3 pool.",

@@ -45,10 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"keep_alive_cost: {error}", file=sys.stderr)
         return _NOT_RUN
     # With "--json -" stdout belongs to the machine.
-    screen = Console(stderr=arguments.json == "-", highlight=False)
-    if not screen.is_terminal:
-        screen = Console(stderr=arguments.json == "-", highlight=False, width=_WIDTH)
-    screen.print(story(result))
+    _screen(stderr=arguments.json == "-").print(story(result))
     if arguments.json:
         _write(json.dumps(result.as_dict()), arguments.json)
     if arguments.plot:
@@ -110,6 +107,12 @@ def _certificates(*, needed: bool) -> Iterator[tuple[str, str] | None]:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(own))
         authority.cert_pem.write_to_path(str(ca))
         yield str(own), str(ca)
+
+
+def _screen(*, stderr: bool) -> Console:
+    """Where it is no terminal, as wide as the tables."""
+    screen = Console(stderr=stderr, highlight=False)
+    return screen if screen.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDTH)
 
 
 def _write(text: str, file: str) -> None:
