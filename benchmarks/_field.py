@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["FAMILIES", "PAIRS", "REFERENCE", "Contestant", "Workload", "label"]
+__all__ = ["FAMILIES", "PAIRS", "REFERENCE", "USUAL", "Contestant", "Workload", "label"]
 
 
 class Contestant(Enum):
@@ -57,13 +57,20 @@ FAMILIES = (
 
 
 class Workload(Enum):
-    """A keep-alive request. The value is what it is called in tables and between processes."""
+    """A keep-alive request. The value is what it is called in tables and between processes. The
+    path makes the server choose the head of its response."""
 
     GET = "GET"
     POST = "POST 200 B"
+    POST_LARGE = "POST 10 kB"
     GET_TOLD = "GET, told Keep-Alive"
     """The response head says so, as nginx's and Apache's do."""
-    POST_LARGE = "POST 10 kB"
+    GET_SHORT = "GET, short head"
+    """Two fields, as few as a server can do with."""
+    GET_CHUNKED = "GET, chunked"
+    GET_FOLDED = "GET, folded head"
+    """A field folded over two lines, which no server sends any more: holdfast leaves such a head to
+    http.client, so this is what it costs where it cannot be quicker. Shown, not judged."""
 
     @property
     def method(self) -> str:
@@ -71,8 +78,19 @@ class Workload(Enum):
 
     @property
     def path(self) -> str:
-        return "/told" if self is Workload.GET_TOLD else "/"
+        return _PATHS.get(self, "/")
 
     @property
     def body(self) -> bytes | None:
         return {Workload.POST: b"x" * 200, Workload.POST_LARGE: b"x" * 10_000}.get(self)
+
+
+USUAL = (Workload.GET, Workload.POST)
+"""What is measured if nothing else is asked for, and what plot and table of all clients show."""
+
+_PATHS = {
+    Workload.GET_TOLD: "/told",
+    Workload.GET_SHORT: "/short",
+    Workload.GET_CHUNKED: "/chunked",
+    Workload.GET_FOLDED: "/folded",
+}

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from _field import PAIRS, REFERENCE, Contestant, Workload, label
+from _field import PAIRS, REFERENCE, USUAL, Contestant, Workload, label
 from _result import LIMIT, Ratio, Result
 
 __all__ = ["plot"]
@@ -18,22 +18,23 @@ _BLUE, _GREY, _RED = "#2166ac", "#777777", "#b2182b"
 
 def plot(result: Result, file: str) -> None:
     """Above: wrapped to bare, where percents count. Below: all clients, where they do not."""
-    workloads = result.settings.workloads
-    figure = Figure(figsize=(1.5 + 4.5 * len(workloads), 7), layout="constrained")
+    figure = Figure(figsize=(1.5 + 4.5 * len(USUAL), 7), layout="constrained")
     rows = figure.subplots(
         2,
-        len(workloads),
+        len(USUAL),
         sharex="row",
         sharey="row",
         squeeze=False,
         height_ratios=(len(PAIRS), len(Contestant)),
     )
-    for workload, upper, lower in zip(workloads, *rows, strict=True):
+    for workload, upper, lower in zip(USUAL, *rows, strict=True):
         _draw_twins(upper, result, workload)
         _draw_field(lower, result, workload)
     _fit(rows[0][0], (0.96, LIMIT))
     _fit(rows[1][0], (0.0, 1.0))
-    figure.suptitle("Time of a keep-alive request (dot: median of heats; bar: lowest to highest heat)")
+    figure.suptitle(
+        f"Time of a keep-alive request (dot: median of heats; bar: its range, {result.confidence:.0%} sure)"
+    )
     figure.supxlabel("\n".join(result.setting.split("; ")), size=7, color=_GREY)
     figure.savefig(file, dpi=130)
 
@@ -72,6 +73,7 @@ def _dots(axes: Axes, ratios: Mapping[str, Ratio], bare: AbstractSet[str], *, di
         )
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=7)
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
 

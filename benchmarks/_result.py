@@ -1,8 +1,8 @@
 """From samples to ratios to an answer.
 
-A heat's ratio is the median over its rounds. The result is the median over the heats, and its range
-runs from the lowest heat to the highest. That range misses the true median only if all n heats fall
-on one side of it, a chance of 2 in 2^n, whatever the distribution.
+A heat's ratio is the median over its rounds. The result is the median over the heats, with the range
+that holds the true median with 95 % confidence, whatever the distribution: it leaves out as many of
+the lowest and of the highest heats as coin tosses allow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import comb
 from statistics import median
 from typing import Any
 
@@ -24,6 +25,8 @@ __all__ = ["LIMIT", "QUESTION", "Answer", "Ratio", "Result"]
 
 LIMIT = 1.03
 """What a wrapped client may cost, times its bare twin."""
+
+_DOUBT = 0.05
 
 QUESTION = f"Does a keep-alive request through a wrapped client take at most {LIMIT} times as long?"
 
@@ -46,11 +49,11 @@ class Ratio:
 
     @property
     def low(self) -> float:
-        return min(self.heats)
+        return sorted(self.heats)[_left_out(len(self.heats))]
 
     @property
     def high(self) -> float:
-        return max(self.heats)
+        return sorted(self.heats)[-1 - _left_out(len(self.heats))]
 
     def __str__(self) -> str:
         return f"{self.middle:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -83,6 +86,8 @@ class Result:
 
     def answers(self) -> Iterator[tuple[Workload, Contestant, Ratio, Answer]]:
         for workload in self.settings.workloads:
+            if workload is Workload.GET_FOLDED:
+                continue
             for one, twin in PAIRS.items():
                 if one.wrapped:
                     ratio = self.ratio(workload, one, twin)
@@ -112,7 +117,7 @@ class Result:
     @property
     def confidence(self) -> float:
         """Of each ratio's range."""
-        return 1 - 0.5 ** (len(self.heats) - 1)
+        return 1 - _missed(len(self.heats), _left_out(len(self.heats)))
 
     @property
     def rounds(self) -> int:
@@ -167,6 +172,16 @@ class Result:
                 for one in Contestant
             },
         }
+
+
+def _left_out(heats: int) -> int:
+    """On each side. With fewer than 6 heats none, and the range is less sure."""
+    return max((k for k in range(heats // 2) if _missed(heats, k) <= _DOUBT), default=0)
+
+
+def _missed(heats: int, left_out: int) -> float:
+    """The chance that at most so many heats lie on one side of the true median."""
+    return float(2 * sum(comb(heats, k) for k in range(left_out + 1)) / 2**heats)
 
 
 def _versions() -> dict[str, str]:

@@ -22,41 +22,45 @@ from email.utils import formatdate
 __all__: list[str] = []
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\n"
-    b"Date: %s\r\n"
+_FIELDS = (
     b"Server: benchmark\r\n"
     b"Content-Type: application/json; charset=utf-8\r\n"
-    b"Content-Length: 22\r\n"
     b"Cache-Control: no-store\r\n"
     b"Vary: Accept-Encoding\r\n"
     b"X-Request-Id: 7b0c3f3e-6a7e-4d43-9f5b-0d7d0c9b5a11\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Strict-Transport-Security: max-age=31536000\r\n"
-    b"%s\r\n"
 )
-_TOLD = b"Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n"
+_LENGTH_KNOWN = b"Content-Length: 22\r\n"
+_ANSWERS = {
+    b"/": _FIELDS + _LENGTH_KNOWN + b"\r\n",
+    b"/told": _FIELDS + _LENGTH_KNOWN + b"Connection: keep-alive\r\nKeep-Alive: timeout=75\r\n\r\n",
+    b"/short": _LENGTH_KNOWN + b"\r\n",
+    b"/folded": _FIELDS + _LENGTH_KNOWN + b"X-Folded: one,\r\n two\r\n\r\n",
+    b"/chunked": _FIELDS + b"Transfer-Encoding: chunked\r\n\r\n16\r\n",
+}
+"""By path: what stands between the date and the body."""
+_ENDS = {b"/chunked": b"\r\n0\r\n\r\n"}
 _BODY = b'{"answered": %8d}'
 
 
-class _Heads:
-    """Response heads, made anew each second, as servers do for the sake of the date."""
+class _Opening:
+    """Status line and date, made anew each second, as servers do."""
 
     def __init__(self) -> None:
         self._second = -1
-        self._plain = self._told = b""
+        self._bytes = b""
 
-    def get(self, *, told: bool) -> bytes:
+    def get(self) -> bytes:
         second = int(time.time())
         if second != self._second:
-            date = formatdate(second, usegmt=True).encode()
-            self._plain, self._told = _HEAD % (date, b""), _HEAD % (date, _TOLD)
+            self._bytes = b"HTTP/1.1 200 OK\r\nDate: %s\r\n" % formatdate(second, usegmt=True).encode()
             self._second = second
-        return self._told if told else self._plain
+        return self._bytes
 
 
 def _converse(conn: socket.socket) -> None:
-    heads, answered, received = _Heads(), 0, b""
+    opening, answered, received = _Opening(), 0, b""
     while True:
         while b"\r\n\r\n" not in received:
             piece = conn.recv(65_536)
@@ -74,7 +78,8 @@ def _converse(conn: socket.socket) -> None:
         # Nobody here pipelines: what came with a request is its body.
         received = b""
         answered += 1
-        conn.sendall(heads.get(told=b" /told " in head) + _BODY % answered)
+        path = head.split(b" ", 2)[1]
+        conn.sendall(opening.get() + _ANSWERS[path] + _BODY % answered + _ENDS.get(path, b""))
 
 
 def _receive(conn: socket.socket, tls: ssl.SSLContext | None) -> None:

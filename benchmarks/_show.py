@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from _field import PAIRS, REFERENCE, Contestant, label
+from _field import PAIRS, REFERENCE, USUAL, Contestant, label
 from _result import QUESTION, Answer, Result
 
 __all__ = ["story"]
@@ -25,7 +25,7 @@ def story(result: Result) -> RenderableType:
         *_answers(result),
         "",
         Text(
-            f"Times the same client bare: median [lowest, highest] of {len(result.heats)} heats;"
+            f"Times the same client bare: median of {len(result.heats)} heats and its range;"
             f" the range is {result.confidence:.1%} sure."
         ),
         _twins(result),
@@ -61,12 +61,12 @@ def _twins(result: Result) -> Table:
 def _field(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="dim")
     table.add_column("client")
-    for workload in result.settings.workloads:
+    for workload in USUAL:
         table.add_column(workload.value, justify="right", no_wrap=True)
         table.add_column("ratio", justify="right")
     for one in Contestant:
         cells = []
-        for workload in result.settings.workloads:
+        for workload in USUAL:
             cells.append(f"{result.time(workload, one) * 1e6:.0f} µs")
             cells.append(f"{result.ratio(workload, one, REFERENCE).middle:.2f}")
         table.add_row(one.value, *cells)

@@ -23,7 +23,7 @@ import trustme
 from rich.console import Console
 
 from _contest import ContestError, Heat, Settings, heats
-from _field import Workload
+from _field import USUAL, Workload
 from _plot import plot
 from _result import Answer, Result
 from _show import story
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="every sample and ratio; - for stdout")
     parser.add_argument("--plot", metavar="FILE", help="the ratios as a PNG")
-    parser.add_argument("--heats", type=_count, default=7, metavar="N", help="sets of processes (default 7)")
-    parser.add_argument("--rounds", type=_count, default=50, metavar="N", help="in a heat (default 50)")
+    parser.add_argument("--heats", type=_count, default=9, metavar="N", help="sets of processes (default 9)")
+    parser.add_argument("--rounds", type=_count, default=40, metavar="N", help="in a heat (default 40)")
     parser.add_argument("--quick", action="store_true", help="2 heats of 10 rounds, to see that it works")
     parser.add_argument("--all", action="store_true", help="further kinds of requests as well")
     parser.add_argument("--tls", action="store_true", help="over TLS")
@@ -66,12 +66,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    usual = [Workload.GET, Workload.POST]
     return Settings(
-        workloads=list(Workload) if arguments.all else usual,
+        workloads=tuple(Workload) if arguments.all else USUAL,
         heats=2 if arguments.quick else arguments.heats,
         rounds=10 if arguments.quick else arguments.rounds,
-        budget=_BUDGET * (2 if arguments.all else 1),
+        budget=_BUDGET * (3 if arguments.all else 1),
     )
 
 

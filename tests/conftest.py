@@ -7,20 +7,32 @@ finds it; counting descriptors does not depend on that.
 from __future__ import annotations
 
 import gc
-import os
+import logging
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+import urllib3
 
+import holdfast
+from holdfast.testing import FaultServer, Via
 from holdfast.testing.fixtures import fake_clock, fault_server
 
 __all__ = ["fake_clock", "fault_server"]
 
+MakeClient = Callable[..., Any]
 _DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_retries_in_the_log() -> None:
+    # pytest keeps log records, these keep the exceptions, and those the pool, which urllib3 closes
+    # when nobody refers to it any more.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +49,9 @@ def _open_sockets() -> set[str]:
     if not _DESCRIPTORS.exists():
         return set()
     found = set()
-    for entry in os.listdir(_DESCRIPTORS):
+    for entry in _DESCRIPTORS.iterdir():
         try:
-            target = os.readlink(_DESCRIPTORS / entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue
         if target.startswith("socket:"):
@@ -64,3 +76,26 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def client(client_tls: ssl.SSLContext) -> Iterator[MakeClient]:
+    """Makes a wrapped manager that reaches a server the way the server wants to be reached."""
+    made: list[urllib3.PoolManager] = []
+
+    def make(
+        server: FaultServer, policy: holdfast.Policy | None = None, **settings: Any
+    ) -> urllib3.PoolManager:
+        settings.setdefault("ssl_context", client_tls)
+        if server.via is Via.DIRECT:
+            manager = urllib3.PoolManager(**settings)
+        else:
+            manager = urllib3.ProxyManager(server.proxy_url, **settings)
+        made.append(manager)
+        return holdfast.wrap(manager, policy)
+
+    yield make
+    for manager in made:
+        for pool in list(manager.pools._container.values()):
+            pool.close()
+        manager.clear()

@@ -50,7 +50,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_setting_value_and_rule(
 
 def test_settings_are_keyword_only_and_frozen() -> None:
     with pytest.raises(TypeError):
-        PoolLimits(55)  # type: ignore[misc]
+        PoolLimits(55)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         Policy().limits = PoolLimits()  # type: ignore[misc]
 

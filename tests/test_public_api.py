@@ -78,7 +78,13 @@ def test_every_setting_tells_its_meaning_and_default() -> None:
 
 
 def test_every_enum_member_explains_itself_and_no_two_alike() -> None:
-    for vocabulary in (holdfast.Progress, holdfast.Phase, holdfast.CloseReason, holdfast.Verdict):
+    for vocabulary in (
+        holdfast.Progress,
+        holdfast.Phase,
+        holdfast.CloseReason,
+        holdfast.Verdict,
+        holdfast.Cause,
+    ):
         assert issubclass(vocabulary, enum.Enum)
         values = [member.value for member in vocabulary.__members__.values()]
         assert all(isinstance(value, str) and len(value) > 10 for value in values)

@@ -14,9 +14,10 @@ from holdfast.adapters import unwrap, wrap
 from holdfast.errors import HoldfastError, NotWrappableError, PolicyError, WrapConflictError
 from holdfast.observe import FailureReport, Stats, report, stats
 from holdfast.policy import Policy, PoolLimits, RetryPolicy, TcpKeepalive
-from holdfast.vocabulary import CloseReason, Phase, Progress, Verdict
+from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
 
 __all__ = [
+    "Cause",
     "CloseReason",
     "FailureReport",
     "HoldfastError",

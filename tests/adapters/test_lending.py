@@ -188,12 +188,14 @@ def test_max_is_counted_down_by_the_server_and_obeyed(fault_server: StartFaultSe
 
 
 def test_a_second_connection_header_that_says_close_is_heard(fault_server: StartFaultServer) -> None:
-    with _raw_server(
-        b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
-    ) as port:
-        with holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool:
-            assert pool.request("GET", "/").data == b"x"
-            assert holdfast.stats(pool).closed == {CloseReason.PEER_ASKED: 1}
+    with (
+        RawServer(
+            b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+        ) as port,
+        holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool,
+    ):
+        assert pool.request("GET", "/").data == b"x"
+        assert holdfast.stats(pool).closed == {CloseReason.PEER_ASKED: 1}
 
 
 # -- what the caller says
@@ -208,7 +210,7 @@ def test_a_request_that_says_close_is_the_last(fault_server: StartFaultServer) -
 
 @pytest.mark.parametrize("value", ["close", "TE, close", b"close"])
 def test_also_where_the_server_would_stay(fault_server: StartFaultServer, value: Any) -> None:
-    with _raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx") as port:
+    with RawServer(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx") as port:
         with holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool:
             pool.request("GET", "/", headers={"Connection": value})
             stats = holdfast.stats(pool)
@@ -236,21 +238,23 @@ def test_a_connection_given_back_early_stays_with_its_reader(fault_server: Start
 
 @pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
 def test_an_interim_response_taken_for_final_does_not_desynchronise_the_next(status: bytes) -> None:
-    with _raw_server(
-        b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
-    ) as port:
-        with holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool:
-            pool.request("GET", "/1")
-            assert holdfast.stats(pool).idle == 0
+    with (
+        RawServer(
+            b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+        ) as port,
+        holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool,
+    ):
+        pool.request("GET", "/1")
+        assert holdfast.stats(pool).idle == 0
 
 
 def test_a_switched_protocol_is_no_http_any_more() -> None:
-    with _raw_server(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"
-    ) as port:
-        with holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool:
-            pool.request("GET", "/1")
-            assert holdfast.stats(pool).closed == {CloseReason.PROTOCOL_SWITCHED: 1}
+    with (
+        RawServer(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n") as port,
+        holdfast.wrap(HTTPConnectionPool("127.0.0.1", port)) as pool,
+    ):
+        pool.request("GET", "/1")
+        assert holdfast.stats(pool).closed == {CloseReason.PROTOCOL_SWITCHED: 1}
 
 
 # -- TCP keepalive
@@ -289,7 +293,7 @@ def test_keepalive_can_be_left_alone(fault_server: StartFaultServer) -> None:
     assert keepalive.enabled is False
 
 
-class _raw_server:
+class RawServer:
     """Answers each request on one connection with the next of the given bytes, the last for ever."""
 
     def __init__(self, *answers: bytes) -> None:

@@ -19,8 +19,7 @@ from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError, S
 from urllib3.util.retry import Retry
 
 import holdfast
-from holdfast import Phase, Policy, Progress, RetryPolicy, Verdict
-from holdfast._core.failure import Cause
+from holdfast import Cause, Phase, Policy, Progress, RetryPolicy, Verdict
 from holdfast.testing import Fault, FaultServer, Request, Response, Via, on_reuse
 from holdfast.testing.fixtures import StartFaultServer
 

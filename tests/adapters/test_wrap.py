@@ -45,7 +45,7 @@ def test_anything_else_is_refused_with_what_is_accepted(target: object) -> None:
 
 
 def test_a_policy_must_be_a_policy() -> None:
-    with pytest.raises(holdfast.PolicyError, match="policy=.*must be a holdfast.Policy"):
+    with pytest.raises(holdfast.PolicyError, match=r"policy=.*must be a holdfast\.Policy"):
         holdfast.wrap(urllib3.PoolManager(), PoolLimits())  # type: ignore[arg-type]
 
 

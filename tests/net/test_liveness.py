@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast._net import liveness
 from holdfast._net.liveness import Look, Sight
 
 Pair = tuple[socket.socket, socket.socket]
@@ -101,7 +100,7 @@ def test_what_has_no_descriptor_cannot_be_looked_at() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no poll to take away")
 def test_without_poll_select_does_it(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     client, peer = pair
-    monkeypatch.delattr(liveness.select, "poll")
+    monkeypatch.delattr(select, "poll")
     look = Look(client)
     assert look() is Sight.QUIET
     peer.close()

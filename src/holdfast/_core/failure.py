@@ -6,40 +6,11 @@ Holds no URL path, header, body or credential: it is made to be logged.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
-from holdfast.vocabulary import Phase, Progress, Verdict
+from holdfast.vocabulary import Cause, Phase, Progress, Verdict
 
-__all__ = ["Cause", "FailureReport", "likely_cause"]
-
-
-class Cause(Enum):
-    """The likely cause, and what to change."""
-
-    STALE_CONNECTION = (
-        "the server (or a balancer in between) gave up the idle connection while the request was"
-        " on its way; a limits.idle_timeout below its keep-alive limit avoids it, and an"
-        " Idempotency-Key makes the request repeatable"
-    )
-    CRASHED_ON_REQUEST = (
-        "the server took the request on a new connection and closed it without an answer: it"
-        " crashed, was restarted, or refuses this kind of request"
-    )
-    REJECTED_UPLOAD = (
-        "the server closed the connection while the request was still being sent: it refuses the"
-        " request (too large, not allowed) or went away"
-    )
-    CUT_RESPONSE = (
-        "the connection ended inside the response: the server or a proxy in between was stopped,"
-        " or gave up on it"
-    )
-    NO_ANSWER_IN_TIME = (
-        "no answer within the caller's read timeout: the server is slow, or something in between"
-        " drops packets in silence"
-    )
-    NOT_REACHED = "no connection could be established: the server is down, or cannot be reached"
-    NOT_HTTP = "what came back is not an HTTP/1.1 response, or TLS found it tampered with"
+__all__ = ["FailureReport", "likely_cause"]
 
 
 def likely_cause(

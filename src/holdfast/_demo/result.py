@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import holdfast
-from holdfast import Verdict
-from holdfast._core.failure import Cause
+from holdfast import Cause, Verdict
 from holdfast._demo.clients import ClientKind
 from holdfast._demo.score import Score
 from holdfast._demo.trial import Failure, Trial

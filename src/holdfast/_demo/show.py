@@ -59,13 +59,17 @@ _LEGEND = (
     ("failed", "an exception, or an answer that reports an error: the caller knows"),
     (
         _TWICE,
-        "executed twice though it may run only once, that is POST without Idempotency-Key; GET, PUT"
-        " and POST with a key may be repeated (RFC 9110 §9.2.2) and are not counted here",
+        (
+            "executed twice though it may run only once, that is POST without Idempotency-Key; GET, PUT"
+            " and POST with a key may be repeated (RFC 9110 §9.2.2) and are not counted here"
+        ),
     ),
     (
         "wrong",
-        "reported as a success, but the answer is not this request's own or is incomplete, or the"
-        " server got only a part of the upload",
+        (
+            "reported as a success, but the answer is not this request's own or is incomplete, or the"
+            " server got only a part of the upload"
+        ),
     ),
     ("conns", "connections opened"),
 )

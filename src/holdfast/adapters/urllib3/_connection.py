@@ -156,12 +156,12 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         except OSError as error:
             if error is not exchange.send_error:
                 raise
-            if isinstance(error, ssl.SSLError):
-                # Before Python 3.13 a TLS send into a closed connection raises SSLEOFError, which
-                # urllib3 does not swallow as it does EPIPE. It is the same case: an answer may be
-                # waiting, and getresponse() judges.
+            # An early answer may be readable, so getresponse() judges. urllib3 does the same with
+            # EPIPE, and since 2.2 with ECONNRESET; before Python 3.13 a TLS send into a closed
+            # connection raises SSLEOFError for them.
+            if isinstance(error, ssl.SSLError) or error.errno in SALVAGED:
                 return
-            if error.errno in SALVAGED or not self._recover(exchange, error):
+            if not self._recover(exchange, error):
                 raise
 
     def send(self, data: Any) -> None:
@@ -268,16 +268,8 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         self.timeout = timeout if patience is None else patience.at_most(timeout)
         record.exchange = exchange.again(report)
         self.start_afresh()
-        self._repeat(record.exchange)
+        self._transmit(record.exchange)
         return True
-
-    def _repeat(self, exchange: Exchange) -> None:
-        try:
-            self._transmit(exchange)
-        except OSError as error:
-            # As urllib3 does while sending: an early response may be readable.
-            if error is not exchange.send_error or error.errno not in SALVAGED:
-                raise
 
 
 class Patience:

@@ -14,7 +14,7 @@ from holdfast._core.failure import FailureReport
 __all__ = ["SALVAGED", "attach", "describe", "find_report", "is_disconnect", "is_timeout"]
 
 SALVAGED = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
-"""What urllib3 swallows while sending, because an early response may still be readable."""
+"""Errors of sending after which an early response may still be readable."""
 
 _DISCONNECTS = (
     ConnectionError,

@@ -12,7 +12,7 @@ from urllib3.connection import HTTPConnection
 
 from holdfast._core import reuse
 from holdfast._core.entry import Entry
-from holdfast._core.failure import Cause, FailureReport, likely_cause
+from holdfast._core.failure import FailureReport, likely_cause
 from holdfast._core.peer import read_terms
 from holdfast._core.recovery import Attempt, decide, hazard
 from holdfast._net.liveness import Look, Sight
@@ -25,7 +25,7 @@ from holdfast.adapters.urllib3._exchange import Exchange
 from holdfast.adapters.urllib3._faults import attach, describe, is_disconnect, is_timeout
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
 from holdfast.adapters.urllib3._streaming import Origin
-from holdfast.vocabulary import CloseReason, Phase, Progress, Verdict
+from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
 
 __all__ = ["ConnectionRecord", "Tunnel", "tunnel_of"]
 

@@ -1,0 +1,27 @@
+"""Sphinx: ``sphinx-build -W docs docs/_build``. Needs no network."""
+
+import holdfast
+
+project = "holdfast"
+author = "The holdfast maintainers"
+version = release = holdfast.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"holdfast {release}"
+
+myst_heading_anchors = 3
+# README.md and CHANGELOG.md lie above this directory; their pages are linked as text.
+suppress_warnings = ["myst.header"]
+
+autodoc_member_order = "bysource"
+# Fields with their defaults and reasons follow one by one; the signature would repeat them.
+autodoc_class_signature = "separated"
+
+nitpicky = True
+# Other projects' names would need their inventories, and so a network.
+nitpick_ignore_regex = [
+    ("py:.*", r"(urllib3|requests|collections|typing|ssl|types|http)\..*"),
+    ("py:.*", r"(holdfast\._.*|holdfast\.testing\._.*|_T|Any|Self|Address|KeepaliveInEffect|Cause)"),
+]

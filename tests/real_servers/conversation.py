@@ -1,0 +1,51 @@
+"""What the tests of this directory say to a server, and how they wait for it to hang up."""
+
+from __future__ import annotations
+
+import select
+from typing import Any, Protocol
+
+from servers import RealServer
+from urllib3 import HTTPConnectionPool
+
+import holdfast
+from holdfast import Policy, PoolLimits
+
+# Real servers hang up when it suits them; Tomcat after up to three times its limit.
+SECONDS_TO_HANG_UP = 10.0
+
+UNHINTED = Policy(limits=PoolLimits(ask_keep_alive=False))
+"""For servers that give hints to those who ask: without one, holdfast has to notice by itself."""
+
+
+class Start(Protocol):
+    def __call__(
+        self, kind: type[RealServer], idle: int = 1, max_requests: int | None = None
+    ) -> RealServer: ...
+
+
+def wrapped(server: RealServer, policy: Policy | None = None, **settings: Any) -> HTTPConnectionPool:
+    """A pool whose user retries nothing: what succeeds is holdfast's work."""
+    return holdfast.wrap(HTTPConnectionPool("127.0.0.1", server.port, retries=False, **settings), policy)
+
+
+def get(pool: HTTPConnectionPool, path: str) -> None:
+    assert pool.request("GET", path).status == 200
+
+
+def post(pool: HTTPConnectionPool, path: str, name: str) -> None:
+    """``name`` is found again in ``server.executed()``."""
+    assert pool.request("POST", f"{path}?id={name}", body=b"body").status == 200
+
+
+def pooled(pool: HTTPConnectionPool) -> Any:
+    """The connection that will be lent next."""
+    assert pool.pool is not None
+    return pool.pool.queue[-1]
+
+
+def wait_for_hang_up(pool: HTTPConnectionPool) -> None:
+    """Until the server did something to the idle connection: FIN, RST, or bytes."""
+    poll = select.poll()
+    poll.register(pooled(pool).sock, select.POLLIN)
+    assert poll.poll(SECONDS_TO_HANG_UP * 1000), "the server did not hang up"
