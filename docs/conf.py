@@ -12,8 +12,6 @@ html_theme = "furo"
 html_title = f"holdfast {release}"
 
 myst_heading_anchors = 3
-# README.md and CHANGELOG.md lie above this directory; their pages are linked as text.
-suppress_warnings = ["myst.header"]
 
 autodoc_member_order = "bysource"
 # Fields with their defaults and reasons follow one by one; the signature would repeat them.
@@ -23,5 +21,5 @@ nitpicky = True
 # Other projects' names would need their inventories, and so a network.
 nitpick_ignore_regex = [
     ("py:.*", r"(urllib3|requests|collections|typing|ssl|types|http)\..*"),
-    ("py:.*", r"(holdfast\._.*|holdfast\.testing\._.*|_T|Any|Self|Address|KeepaliveInEffect|Cause)"),
+    ("py:.*", r"holdfast(\.\w+)*\._\w+(\..*)?"),  # private: shown in signatures, not documented
 ]

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import Cause, events
+from holdfast import events
 from holdfast.testing import Fault, FaultServer
 from holdfast.testing.fixtures import StartFaultServer
 
@@ -218,7 +218,7 @@ WORDS: list[Enum] = [
     *holdfast.CloseReason,
     *holdfast.Progress,
     *holdfast.Phase,
-    *Cause,
+    *holdfast.Cause,
 ]
 
 

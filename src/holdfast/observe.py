@@ -62,7 +62,7 @@ def stats(target: object) -> Stats:
     """
     pools = pools_below(target)
     context = getattr(target, "_holdfast", None)
-    if not isinstance(context, PoolContext):
+    if not isinstance(context, PoolContext) or context.released:
         raise WrapConflictError(f"{type(target).__name__} is not wrapped; wrap() it first")
     counts = context.tally.snapshot()
     requests = context.tally.ticked()
@@ -71,7 +71,9 @@ def stats(target: object) -> Stats:
     verdicts = {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
     return Stats(
         pools=len(pools),
-        idle=sum(conn.sock is not None for pool in pools for conn in pooled(pool)),
+        idle=sum(
+            conn.sock is not None for pool in pools if _counts_into(pool, context) for conn in pooled(pool)
+        ),
         open=opened + adopted - sum(closed.values()),
         opened=opened,
         adopted=adopted,
@@ -82,6 +84,14 @@ def stats(target: object) -> Stats:
         refused={verdict: n for verdict, n in verdicts.items() if not verdict.repeats},
         keepalive=context.keepalive,
     )
+
+
+def _counts_into(pool: Any, context: PoolContext) -> bool:
+    """A pool that was wrapped by itself, before its manager was, keeps its own counts."""
+    own = getattr(pool, "_holdfast", None)
+    while own is not None and own is not context:
+        own = own.parent
+    return own is context
 
 
 def report(error: BaseException | None) -> FailureReport | None:

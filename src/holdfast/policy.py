@@ -131,6 +131,10 @@ class Policy:
     clock: Callable[[], float] = time.monotonic
     """Seconds, never going back. For tests: ``holdfast.testing.FakeClock``."""
 
+    def __deepcopy__(self, memo: object) -> Policy:
+        """A policy never changes, and its listener is somebody's: a copied session shares it."""
+        return self
+
     def __post_init__(self) -> None:
         _require_instance("limits", self.limits, PoolLimits)
         if self.keepalive is not None:

@@ -64,6 +64,7 @@ class Verdict(Enum):
     REFUSED_BODY = "not repeated: its body cannot be sent again from the start"
     REFUSED_FRESH = "not repeated: the connection was new, so staleness is not the cause"
     REFUSED_TIMED_OUT = "not repeated: the caller's timeout has run out"
+    REFUSED_INTERRUPTED = "not repeated: not the connection failed, something else interrupted the request"
     REFUSED_AGAIN = "not repeated: it was a repeat already"
     REFUSED_OFF = "not repeated: recovery is switched off"
 

@@ -20,6 +20,7 @@ ATTEMPT = Attempt(
     reused=True,
     safe=True,
     replayable=True,
+    interrupted=False,
     timed_out=False,
     recovered=False,
     caller_covers=False,
@@ -73,6 +74,12 @@ def test_an_incomplete_unsafe_request_is_repeated_only_on_demand() -> None:
     assert decide(attempt, RetryPolicy(repeat_incomplete=True)) is Verdict.REPEATED_STALE
 
 
+def test_what_no_connection_did_is_none_of_ours() -> None:
+    for progress in Progress:
+        attempt = replace(ATTEMPT, progress=progress, interrupted=True)
+        assert decide(attempt, DEFAULT) is Verdict.REFUSED_INTERRUPTED
+
+
 def test_the_callers_timeout_is_the_end() -> None:
     assert decide(replace(ATTEMPT, timed_out=True), DEFAULT) is Verdict.REFUSED_TIMED_OUT
 
@@ -82,7 +89,7 @@ attempts = st.builds(
     progress=st.sampled_from(Progress),
     **{
         name: st.booleans()
-        for name in ("reused", "safe", "replayable", "timed_out", "recovered", "caller_covers")
+        for name in ("reused", "safe", "replayable", "interrupted", "timed_out", "recovered", "caller_covers")
     },
 )
 policies = st.builds(RetryPolicy, recovery=st.booleans(), repeat_incomplete=st.booleans())
@@ -114,6 +121,7 @@ def test_a_repeat_is_never_repeated_and_no_hazard_is_ever_taken(
     if verdict.repeats:
         assert not attempt.recovered
         assert not attempt.timed_out
+        assert not attempt.interrupted
         assert policy.recovery
         assert hazard(attempt, policy) is None
 

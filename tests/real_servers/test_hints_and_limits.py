@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from conversation import Start, get, pooled, post, wrapped
 from servers import AnnouncingNginx, Gunicorn, GunicornSync, Httpd, Nginx, Node, RealServer, Tomcat
+from starting import start
 from urllib3 import HTTPConnectionPool
 
 import holdfast
 from holdfast import CloseReason, Policy
 from holdfast.testing import FakeClock
+
+__all__ = ["start"]  # a fixture
 
 pytestmark = pytest.mark.real_servers
 

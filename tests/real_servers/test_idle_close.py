@@ -21,11 +21,14 @@ from servers import (
     Uvicorn,
     Waitress,
 )
+from starting import start
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 import holdfast
 from holdfast import CloseReason, FailureReport, Phase
+
+__all__ = ["start"]  # a fixture
 
 pytestmark = pytest.mark.real_servers
 

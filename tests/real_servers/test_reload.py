@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 from conversation import Start, wrapped
 from servers import Gunicorn, Haproxy, Httpd, Nginx, RealServer
+from starting import start
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 import holdfast
 from holdfast import FailureReport
+
+__all__ = ["start"]  # a fixture
 
 pytestmark = pytest.mark.real_servers
 

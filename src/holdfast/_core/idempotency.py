@@ -7,7 +7,7 @@ older spelling) is made so by its server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = ["IDEMPOTENT_METHODS", "is_idempotent", "is_replayable"]
 
@@ -26,12 +26,21 @@ def is_replayable(body: object) -> bool:
     """Whether a body can be sent again from its start.
 
     A generator cannot: whoever repeats such a request sends the rest of it, and the server takes
-    it for the whole. A file can if it tells its position; that it also goes back there is checked
+    it for the whole. Nor can an iterable of unknown make: many only pass on what they iterate over
+    themselves. A file can if it tells its position; that it also goes back there is checked
     when it is needed.
     """
-    if body is None or isinstance(body, (str, bytes, bytearray, memoryview, list, tuple)):
+    if body is None or isinstance(body, (str, bytes, Sequence)) or _is_buffer(body):
         return True
     return hasattr(body, "seek") and hasattr(body, "tell")
+
+
+def _is_buffer(body: object) -> bool:
+    try:
+        memoryview(body)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
 
 
 def _lower(name: str | bytes) -> str:

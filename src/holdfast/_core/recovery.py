@@ -27,6 +27,8 @@ class Attempt:
     """The body can be sent again from its start."""
     timed_out: bool
     """The failure is the caller's own timeout running out."""
+    interrupted: bool
+    """The error is none that a connection makes: a signal handler raised it, say."""
     recovered: bool
     """It was holdfast's repeat already."""
     caller_covers: bool
@@ -51,6 +53,8 @@ def decide(attempt: Attempt, policy: RetryPolicy) -> Verdict:
     danger = hazard(attempt, policy)
     if danger is not None:
         return danger
+    if attempt.interrupted:
+        return Verdict.REFUSED_INTERRUPTED
     if attempt.timed_out:
         return Verdict.REFUSED_TIMED_OUT
     if attempt.progress is Progress.RESPONSE_STARTED:

@@ -65,8 +65,13 @@ class Tap:
             return cls(sock)
         return None
 
-    def makefile(self, _mode: str) -> io.BufferedReader:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+    def makefile(self, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         """As ``socket.makefile("rb")``, which makes a stream that cannot be watched."""
+        if mode != "rb" or args or kwargs:
+            return self.sock.makefile(mode, *args, **kwargs)  # type: ignore[call-overload]
         self.raw = raw = WatchedSocketIO(self.sock, "r")
         # The socket counts its streams, so that close() waits for the last of them.
         self.sock._io_refs += 1  # type: ignore[attr-defined]

@@ -64,12 +64,13 @@ class Tally:
 
 
 class _Family:
-    """A lock that is free in the child of a fork, whoever held it in the parent."""
+    """A lock that is free in the child of a fork, whoever held it in the parent. Reentrant: the
+    garbage collector may run anywhere, and with it the finalizer of a pool, which counts."""
 
     __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         _families.add(self)
 
 
@@ -78,7 +79,7 @@ _families: weakref.WeakSet[_Family] = weakref.WeakSet()
 
 def _renew_locks() -> None:
     for family in list(_families):
-        family.lock = threading.Lock()
+        family.lock = threading.RLock()
 
 
 # Work at import, for once: a hook that is registered at the first wrap would have to know whether

@@ -28,7 +28,7 @@ def wrap(target: _T, policy: Policy | None = None) -> _T:
 
     Works on objects in use: connections that lie in the pool are adopted, those that are out
     are when they come back, and whatever the target creates later is covered as well. HTTP/2
-    connections and unix sockets go on as they are. Wrapping again with the same policy, or none,
+    connections go on as they are; unix sockets have no TCP options to set. Wrapping again with the same policy, or none,
     changes nothing.
 
     ``policy``: default ``Policy()``.
@@ -46,8 +46,8 @@ def unwrap(target: _T) -> _T:
     """Gives the target and all below it their own classes back, and returns it.
 
     Connections stay open. One that is in use finds out when it is lent again. A target that was
-    never wrapped is left as it is; a drop-in class of holdfast raises
-    :class:`~holdfast.errors.WrapConflictError`.
+    never wrapped is left as it is. For a drop-in class of holdfast, which is resilient by itself,
+    it raises :class:`~holdfast.errors.WrapConflictError`, and nothing has been changed.
     """
     return _adapter_for(target).unwrap(target)  # type: ignore[no-any-return]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import requests
 import requests.adapters
 
-from holdfast.adapters._swap import mixed, original, swap, swap_back
+from holdfast.adapters._swap import mixed, original
 from holdfast.adapters.urllib3 import _wrapping
 from holdfast.adapters.urllib3._context import PoolContext
 from holdfast.policy import Policy
@@ -72,38 +72,41 @@ def accepts(target: object) -> bool:
 
 def wrap(target: _T, policy: Policy | None) -> _T:
     """Checks everything before it changes anything."""
-    if isinstance(target, requests.adapters.HTTPAdapter):
-        _wrap_adapter(target, policy, None)
-    elif isinstance(target, requests.Session):
-        adapters = _adapters(target)
-        for adapter in adapters:
-            _check_adapter(adapter, policy)
-        if not _wrapping.require_same_policy(target, policy):
-            context = PoolContext(Policy() if policy is None else policy)
-            _give(target, context, ResilientSession)
+    with _wrapping.changing:
+        if isinstance(target, requests.adapters.HTTPAdapter):
+            _wrap_adapter(target, policy, None)
+        elif isinstance(target, requests.Session):
+            adapters = _adapters(target)
             for adapter in adapters:
-                _wrap_adapter(adapter, None, context)
+                _check_adapter(adapter, policy)
+            if not _wrapping.require_same_policy(target, policy):
+                context = PoolContext(Policy() if policy is None else policy)
+                _wrapping.give(target, context, ResilientSession)
+            for adapter in adapters:
+                _wrap_adapter(adapter, None, vars(target)["_holdfast"])
     return target
 
 
 def unwrap(target: _T) -> _T:
-    if isinstance(target, requests.Session):
-        for adapter in _adapters(target):
-            unwrap(adapter)
-    else:
-        for manager in managers_of(target):
-            _wrapping.unwrap(manager)
-    if original(target) is not None:
-        swap_back(target)
-        target.__dict__.pop("_holdfast").released = True
+    with _wrapping.changing:
+        adapters = _adapters(target) if isinstance(target, requests.Session) else [target]
+        _wrapping.require_unwrappable(target)
+        for adapter in adapters:
+            if original(adapter) is None:
+                continue  # never wrapped, or resilient by its own class
+            for manager in managers_of(adapter):
+                _wrapping.unwrap(manager)
+            _wrapping.take_back(adapter)
+        _wrapping.take_back(target)
     return target
 
 
 def managers_of(target: object) -> list[Any]:
     if isinstance(target, requests.Session):
         return [manager for adapter in _adapters(target) for manager in managers_of(adapter)]
-    assert isinstance(target, requests.adapters.HTTPAdapter)
-    return [target.poolmanager, *target.proxy_manager.values()]
+    # An adapter of another make may have neither.
+    manager, proxies = getattr(target, "poolmanager", None), getattr(target, "proxy_manager", {})
+    return [one for one in (manager, *proxies.values()) if _wrapping.accepts(one)]
 
 
 def _adapters(session: requests.Session) -> list[requests.adapters.HTTPAdapter]:
@@ -117,7 +120,7 @@ def _wrap_adapter(adapter: Any, policy: Policy | None, parent: PoolContext | Non
     if _wrapping.require_same_policy(adapter, policy):
         return
     context = parent.child() if parent is not None else PoolContext(Policy() if policy is None else policy)
-    _give(adapter, context, ResilientAdapter)
+    _wrapping.give(adapter, context, ResilientAdapter)
     for manager in managers_of(adapter):
         _wrapping.wrap(manager, None, context)
 
@@ -128,11 +131,6 @@ def _check_adapter(adapter: Any, policy: Policy | None) -> None:
         _wrapping.require_same_policy(manager, policy)
         for pool in _wrapping.pools_of(manager):
             _wrapping.require_same_policy(pool, policy)
-
-
-def _give(target: Any, context: PoolContext, mixin: type) -> None:
-    target._holdfast = context
-    swap(target, mixin)
 
 
 # Pickling goes by the original class and the policy: the class in between is made at run time,

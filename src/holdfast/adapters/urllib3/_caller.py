@@ -6,9 +6,11 @@ is only read, never called: a subclass may count or sleep in ``increment``.
 
 from __future__ import annotations
 
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from urllib3.exceptions import SSLError
 from urllib3.util.retry import Retry
 
 from holdfast.adapters.urllib3._faults import find_report
@@ -41,10 +43,17 @@ class Call(NamedTuple):
         allowed = retry.allowed_methods
         return _has_left(retry.total) and _has_left(retry.read) and (not allowed or method.upper() in allowed)
 
-    def names(self, method: str) -> bool:
-        """Whether the caller listed this very method as one that may be repeated."""
+    def would_repeat(self, method: str, error: BaseException) -> bool:
+        """A TLS error is "other" to Retry, and that it repeats whatever the method."""
+        if isinstance(error, (ssl.SSLError, SSLError)):
+            return _has_left(self.retry.total) and _has_left(self.retry.other)
+        return self.covers(method)
+
+    def vouches_for(self, method: str) -> bool:
+        """Whether the caller listed this very method, and lets it be repeated when reading fails.
+        Methods are also listed for the sake of status codes, with ``read=False``."""
         allowed = self.retry.allowed_methods
-        return method.upper() in allowed if allowed else False
+        return bool(allowed) and method.upper() in (allowed or ()) and self.covers(method)
 
     def takes_any_method(self) -> bool:
         """``allowed_methods=None``: repeat whatever it is. A word about errors in general, not

@@ -26,10 +26,10 @@ from holdfast.adapters._swap import swap_back
 from holdfast.adapters.urllib3._caller import Call, in_progress
 from holdfast.adapters.urllib3._context import Count
 from holdfast.adapters.urllib3._exchange import Exchange
-from holdfast.adapters.urllib3._faults import SALVAGED, attach
+from holdfast.adapters.urllib3._faults import SALVAGED, attach, is_failed_send
 from holdfast.adapters.urllib3._record import ConnectionRecord, tunnel_of
 from holdfast.adapters.urllib3._streaming import follow_body
-from holdfast.vocabulary import CloseReason, Verdict
+from holdfast.vocabulary import CloseReason, Phase, Verdict
 
 __all__ = ["NotToBeRepeated", "ResilientConnection"]
 
@@ -40,9 +40,11 @@ class NotToBeRepeated(Exception):  # noqa: N818 - it is no error, it carries one
     """Carries an error past ``Retry``: of a kind that ``urlopen`` does not catch, so that it gives
     the connection back and lets it through. ``ResilientPool.urlopen`` unpacks it."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, phase: Phase, patience: Patience | None) -> None:
         super().__init__(error)
         self.error = error
+        self.phase = phase
+        self.read_timeout = None if patience is None else patience.granted
 
 
 class ResilientConnection(urllib3.connection.HTTPConnection):
@@ -55,13 +57,12 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
     @property
     def is_connected(self) -> bool:
         """What urllib3 asks before it reuses a connection."""
-        sock = self.sock
-        if sock is None:
-            return False
-        record = self._holdfast
+        record, sock = self._holdfast, self.sock
         if record.context.released:
             swap_back(self)
             return self.is_connected
+        if sock is None:
+            return False
         reason = record.why_not_lend(sock)
         if reason is None:
             return True
@@ -100,12 +101,15 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
     def close(self) -> None:
         if self.sock is not None:
             self._holdfast.closing()
+        # What it held of the request (body, headers) must not stay with an idle connection.
+        self._holdfast.exchange = None
         super().close()
 
     def start_afresh(self) -> None:
         """Opens a new socket in place of one that cannot be trusted."""
-        tunnel = self._holdfast.tunnel
+        tunnel, exchange = self._holdfast.tunnel, self._holdfast.exchange
         self.close()
+        self._holdfast.exchange = exchange
         if tunnel is not None:
             self.set_tunnel(*tunnel)
         self.connect()
@@ -174,22 +178,25 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             exchange.cork.append(data)
             return
         if exchange.sends == 0:
-            data = self._begin_sending(exchange, data)
+            self._begin_sending(exchange)
         elif self.sock is None:
             # http.client would connect again and send the rest to a server that has no head.
-            raise ConnectionAbortedError(
+            exchange.send_error = ConnectionAbortedError(
                 errno.ECONNABORTED, "Connection was closed while a request was being sent"
             )
+            raise exchange.send_error
         try:
             super().send(data)
         except OSError as error:
-            if exchange.sends == 0:
-                exchange.failed_length = _length(data)
             exchange.send_error = error
+            if not is_failed_send(error):
+                exchange.complete = True  # for all that is known
+            elif exchange.sends == 0:
+                exchange.failed_length = _length(data)
             raise
         exchange.sends += 1
 
-    def _begin_sending(self, exchange: Exchange, data: Any) -> Any:
+    def _begin_sending(self, exchange: Exchange) -> None:
         if self.sock is None and self.auto_open:
             self.connect()
         context, entry = self._holdfast.context, self._holdfast.entry
@@ -200,7 +207,6 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         entry.uses += 1
         for tick in context.ticks:
             tick()
-        return data
 
     def _uncork(self, exchange: Exchange) -> None:
         held, exchange.cork = exchange.cork or [], None
@@ -231,23 +237,30 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         exchange.began = record.context.clock()
         try:
             response = super().getresponse()
-        except http.client.ImproperConnectionState:
-            raise
         except _FAILURES as error:
             patience = Patience(allowed, exchange.began, record.context.clock)
             if not self._recover(exchange, error, patience):
                 raise
             self.timeout = patience.left()
-            return self.getresponse()
-        headers = response.headers._container
-        if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
-            record.heard(response)
+            response = self.getresponse()
+            self._give_time_back(allowed)
+            return response
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
-        if exchange.options.get("preload_content") is False:
-            follow_body(response, record, exchange)
+        if isinstance(response, HTTPResponse):
+            headers = response.headers
+            if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
+                record.heard(response)
+            if exchange.options.get("preload_content") is False:
+                follow_body(response, record, exchange)
         record.exchange = None
         return response
+
+    def _give_time_back(self, allowed: Any) -> None:
+        """The time until the answer was shared by two attempts; each read of its body has it whole."""
+        self.timeout = allowed
+        if self.sock is not None:
+            self.sock.settimeout(allowed)
 
     # -- recovery
 
@@ -261,8 +274,8 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         if not report.verdict.repeats:
             record.exchange = None
             call = in_progress.call
-            if danger is not None and call is not None and not _is_callers_risk(call, report):
-                raise NotToBeRepeated(error)
+            if danger is not None and call is not None and self._must_stop(call, report, error):
+                raise NotToBeRepeated(error, report.phase, patience)
             return False
         timeout = exchange.connect_timeout
         self.timeout = timeout if patience is None else patience.at_most(timeout)
@@ -271,17 +284,29 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         self._transmit(record.exchange)
         return True
 
+    def _must_stop(self, call: Call, report: FailureReport, error: Exception) -> bool:
+        """Whether the caller's Retry would repeat what nobody may repeat. One risk is his to take:
+        ``Retry(allowed_methods=None)`` asks for everything to be repeated, and is obeyed where the
+        pool is not to blame, on a fresh connection; but never for a body that cannot be resent."""
+        if getattr(call.pool, "_holdfast", None) is not self._holdfast.context:
+            return False  # a request within a request, past the pool
+        his_risk = (
+            call.takes_any_method() and not report.reused and report.verdict is not Verdict.REFUSED_BODY
+        )
+        return call.would_repeat(report.method or "", error) and not his_risk
+
 
 class Patience:
     """Seconds the caller granted for the answer. What is left of them covers a repeat as well."""
 
-    __slots__ = ("_clock", "_ends")
+    __slots__ = ("_clock", "_ends", "granted")
 
     # A timeout of 0 means non-blocking to a socket, which is not what "nearly over" means.
     _LEAST = 0.001
 
     def __init__(self, timeout: Any, began: float, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.granted = timeout
         self._ends = began + timeout if isinstance(timeout, (int, float)) else None
 
     def is_over(self) -> bool:
@@ -300,9 +325,3 @@ class Patience:
 def _length(data: Any) -> int:
     """Of what is no bytes object (files, iterables) it is not known; then it is long."""
     return len(data) if isinstance(data, (bytes, bytearray)) else ATOMIC_SEND + 1
-
-
-def _is_callers_risk(call: Call, report: FailureReport) -> bool:
-    """``Retry(allowed_methods=None)`` asks for everything to be repeated. It is obeyed where the
-    pool is not to blame, on a fresh connection; and never for a body that cannot be resent."""
-    return report.verdict is not Verdict.REFUSED_BODY and not report.reused and call.takes_any_method()

@@ -11,18 +11,33 @@ import urllib3.exceptions
 
 from holdfast._core.failure import FailureReport
 
-__all__ = ["SALVAGED", "attach", "describe", "find_report", "is_disconnect", "is_timeout"]
+__all__ = [
+    "SALVAGED",
+    "attach",
+    "describe",
+    "find_report",
+    "is_disconnect",
+    "is_failed_send",
+    "is_interruption",
+    "is_timeout",
+]
 
 SALVAGED = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
 """Errors of sending after which an early response may still be readable."""
 
-_DISCONNECTS = (
-    ConnectionError,
-    ssl.SSLEOFError,
-    ssl.SSLZeroReturnError,
-    http.client.IncompleteRead,
-)
-_DISCONNECT_NUMBERS = SALVAGED | {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+_LOST = SALVAGED | {
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.ENETRESET,
+}
+"""What the kernel says when a connection is gone."""
+
 _ATTRIBUTE = "_holdfast_report"
 
 
@@ -34,20 +49,39 @@ def is_timeout(error: BaseException) -> bool:
     return isinstance(error, urllib3.exceptions.TimeoutError)
 
 
+def is_failed_send(error: OSError) -> bool:
+    """The kernel or OpenSSL refused the bytes. Python runs signal handlers inside of ``sendall``,
+    after the bytes are gone; what a handler raises says nothing about them."""
+    if isinstance(error, ssl.SSLError):
+        return type(error).__module__ == "ssl" and not isinstance(error, ssl.SSLWantReadError)
+    return type(error).__module__ == "builtins" and error.errno in _LOST
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Neither the connection nor its timeout failed: somebody else raised this in the middle."""
+    return isinstance(error, OSError) and not (
+        isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)) or error.errno in _LOST
+    )
+
+
 def is_disconnect(error: BaseException) -> bool:
     """The connection ended under the request, as opposed to saying something unintelligible."""
+    kinds = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, http.client.IncompleteRead)
     return any(
-        isinstance(link, _DISCONNECTS) or (isinstance(link, OSError) and link.errno in _DISCONNECT_NUMBERS)
-        for link in _chain(error)
+        isinstance(link, kinds) or (isinstance(link, OSError) and link.errno in _LOST)
+        for link in _chain(error, contexts=False)
     )
 
 
 def describe(error: BaseException) -> str:
-    """Type and message, except where the message repeats what the peer sent."""
+    """Type and message; without the message where it may repeat what the peer sent."""
     name = type(error).__name__
-    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
-        return name
-    return f"{name}: {error}" if str(error) else name
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        inner = error.args[-1] if error.args else None
+        return f"{name}: {describe(inner)}" if isinstance(inner, BaseException) else name
+    if isinstance(error, (OSError, urllib3.exceptions.TimeoutError)) and str(error):
+        return f"{name}: {error}"
+    return name
 
 
 def attach(error: BaseException, report: FailureReport) -> None:
@@ -58,14 +92,14 @@ def attach(error: BaseException, report: FailureReport) -> None:
 
 def find_report(error: BaseException | None) -> FailureReport | None:
     """The report nearest to the surface, however deep the libraries above chained the error."""
-    for link in _chain(error):
+    for link in _chain(error, contexts=True):
         report = getattr(link, _ATTRIBUTE, None)
         if isinstance(report, FailureReport):
             return report
     return None
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _chain(error: BaseException | None, *, contexts: bool) -> Iterator[BaseException]:
     """Breadth first through causes, contexts and the places where urllib3 and requests keep the
     error they wrap (``args``, MaxRetryError.reason, ProxyError.original_error)."""
     waiting: list[object] = [error]
@@ -77,4 +111,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         waiting += [*link.args, getattr(link, "reason", None), getattr(link, "original_error", None)]
-        waiting += [link.__cause__, link.__context__]
+        waiting += [link.__cause__, link.__context__ if contexts else None]

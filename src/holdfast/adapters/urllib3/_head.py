@@ -18,9 +18,11 @@ __all__ = ["Head", "read_plain_head"]
 # HTTP/1.1, a final status, fields without folding, CRLF throughout.
 _PLAIN = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: ([^\r\n]*))?\r\n((?:[!-9;-~]+:[^\r\n]*\r\n)*)\r\n")
 
-# http.client's own limits, which it reports in its own way.
+# http.client's own limits, which it reports in its own way. It counts the empty line as well.
 _MAX_BYTES = 65_536
-_MAX_FIELDS = 100
+_MAX_FIELDS = 99
+
+_PARSE_HEADERS = http.client.parse_headers
 
 
 class Head(NamedTuple):
@@ -38,6 +40,8 @@ def read_plain_head(buffered: bytes) -> Head | None:
     match = _PLAIN.match(buffered)
     if match is None or match.end() > _MAX_BYTES:
         return None
+    if http.client.parse_headers is not _PARSE_HEADERS:
+        return None  # somebody wants to see it done
     lines = match[3].decode("iso-8859-1").split("\r\n")[:-1]
     if len(lines) > _MAX_FIELDS:
         return None
@@ -48,7 +52,7 @@ def read_plain_head(buffered: bytes) -> Head | None:
         value = value.lstrip(" \t")
         fields.set_raw(name, value)
         first.setdefault(name.lower(), value)
-    if first.get("content-type", "").lower().startswith(("multipart/", "message/")):
+    if first.get("content-type", "").strip().lower().startswith(("multipart/", "message/")):
         # Of these the e-mail parser expects a body, and notes that there is none.
         return None
     fields.set_payload("")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import ssl
 import sys
 from typing import Any
 
 import urllib3
-import urllib3.connection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError, UnrewindableBodyError
 from urllib3.response import BaseHTTPResponse
 
@@ -17,13 +18,18 @@ from holdfast.adapters._swap import rebuilt, swap
 from holdfast.adapters.urllib3._caller import Call, in_progress
 from holdfast.adapters.urllib3._connection import NotToBeRepeated, ResilientConnection
 from holdfast.adapters.urllib3._context import PoolContext
+from holdfast.adapters.urllib3._faults import is_timeout
 from holdfast.adapters.urllib3._record import ConnectionRecord
-from holdfast.vocabulary import CloseReason
+from holdfast.vocabulary import CloseReason, Phase
 
-__all__ = ["ResilientManager", "ResilientPool", "adopt"]
+__all__ = ["ResilientManager", "ResilientPool", "adopt", "is_being_read"]
 
 
-_PLAIN = (urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection)
+# Bound here: tools that record traffic put others in their place for a while.
+_HTTP, _HTTPS = HTTPConnection, HTTPSConnection
+_MAKERS = (urllib3.HTTPConnectionPool._new_conn, urllib3.HTTPSConnectionPool._new_conn)
+
+log = logging.getLogger("holdfast.urllib3")
 
 
 class ResilientPool(urllib3.HTTPConnectionPool):
@@ -31,13 +37,18 @@ class ResilientPool(urllib3.HTTPConnectionPool):
 
     _holdfast: PoolContext
 
+    # In both, what super() names is looked up first: unwrap() may exchange the class meanwhile.
+
     def _new_conn(self) -> Any:
-        return adopt(self, super()._new_conn())
+        make = super()._new_conn
+        conn = make()
+        if type(conn) in (_HTTP, _HTTPS) and make.__func__ in _MAKERS and _is_http_1(conn):  # type: ignore[attr-defined]
+            return rebuilt(_note(self, conn), ResilientConnection)
+        return adopt(self, conn)
 
     def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn = _settle(self, conn)
-        super()._put_conn(conn)
+        put = super()._put_conn
+        put(None if conn is None else _settle(self, conn))
 
     def urlopen(  # type: ignore[override]
         self,
@@ -60,7 +71,7 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         try:
             return super().urlopen(method, url, body, headers, retries, *args, **kwargs)
         except NotToBeRepeated as stop:
-            error = _as_urlopen_raises(stop.error, call)
+            error = _as_urlopen_raises(stop, call)
         finally:
             in_progress.call = outer
         # What urllib3 raises where its Retry does not apply.
@@ -85,11 +96,23 @@ def adopt(pool: Any, conn: Any) -> Any:
     """Makes a connection of this pool resilient, if it is of a kind that can be."""
     if isinstance(conn, ResilientConnection) or not _is_http_1(conn):
         return conn
+    try:
+        swap(_note(pool, conn), ResilientConnection)
+    except TypeError as error:
+        del conn._holdfast
+        log.warning("%s cannot be given another class and goes on as it is: %s", type(conn).__name__, error)
+    return conn
+
+
+def is_being_read(conn: Any) -> bool:
+    """http.client's own note of a response that has not come to its end."""
+    response = getattr(conn, "_HTTPConnection__response", None)
+    return response is not None and not response.isclosed()
+
+
+def _note(pool: Any, conn: Any) -> Any:
     origin = f"{pool.scheme}://{pool.host}:{pool.port or conn.default_port}"
     conn._holdfast = ConnectionRecord(pool._holdfast, conn, origin)
-    if conn.sock is None and type(conn) in _PLAIN:
-        return rebuilt(conn, ResilientConnection)
-    swap(conn, ResilientConnection)
     return conn
 
 
@@ -98,14 +121,16 @@ def _is_http_1(conn: Any) -> bool:
     http2 = sys.modules.get("urllib3.http2.connection")
     if http2 is not None and isinstance(conn, http2.HTTP2Connection):
         return False
-    return isinstance(conn, urllib3.connection.HTTPConnection)
+    return isinstance(conn, _HTTP) and hasattr(conn, "_send_output")
 
 
 def _settle(pool: ResilientPool, conn: Any) -> Any:
     """What goes back into the pool: the connection, closed where it must not be used again, or
     nothing where its response is still being read."""
     if not isinstance(conn, ResilientConnection):
-        conn = adopt(pool, conn)
+        busy, conn = is_being_read(conn), adopt(pool, conn)
+        if isinstance(conn, ResilientConnection):
+            conn._holdfast.entry.busy = busy
     if not isinstance(conn, ResilientConnection) or conn.sock is None:
         return conn
     entry = conn._holdfast.entry
@@ -123,12 +148,14 @@ def _can_be_resent(body: Any) -> bool:
     return is_replayable(body) or hasattr(body, "tell")
 
 
-def _as_urlopen_raises(error: Exception, call: Call) -> Exception:
+def _as_urlopen_raises(stop: NotToBeRepeated, call: Call) -> Exception:
     """As ``urlopen`` translates what came from the connection."""
+    error = stop.error
     if isinstance(error, ssl.SSLError):
         return _caused_by(error, SSLError(error))
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return _caused_by(error, ReadTimeoutError(call.pool, call.url, "Read timed out."))
+    if is_timeout(error) and isinstance(error, OSError) and stop.phase is not Phase.SEND:
+        message = f"Read timed out. (read timeout={stop.read_timeout})"
+        return _caused_by(error, ReadTimeoutError(call.pool, call.url, message))
     if isinstance(error, (OSError, http.client.HTTPException)):
         return _caused_by(error, ProtocolError("Connection aborted.", error))
     return error

@@ -22,7 +22,7 @@ from holdfast.adapters._swap import swap
 from holdfast.adapters.urllib3._caller import in_progress
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._exchange import Exchange
-from holdfast.adapters.urllib3._faults import attach, describe, is_disconnect, is_timeout
+from holdfast.adapters.urllib3._faults import attach, describe, is_disconnect, is_interruption, is_timeout
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
 from holdfast.adapters.urllib3._streaming import Origin
 from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
@@ -69,7 +69,7 @@ class ConnectionRecord:
         self.origin = origin
         self.plain_response_class: Any = type(conn).response_class
         self.resilient_response_class: Any = resilient_response_class(type(conn).response_class)
-        self.preferred_response_class: Any = None
+        self.preferred_response_class: Any = vars(conn).get("response_class")
         """What others have set on the connection (botocore, for 100-continue)."""
         # Not so botocore's: it sends the head itself and then waits for a 100.
         self.sends_head_alone: bool = (
@@ -116,6 +116,8 @@ class ConnectionRecord:
         self.context.note_keepalive(read_keepalive(conn.sock))
 
     def closing(self) -> None:
+        if self.sock is None:
+            return  # it never came to be a connection: TLS or the tunnel failed
         reason = CloseReason.CLOSED_LOCALLY if self.exchange is None else CloseReason.FAILED
         self.entry.doom(reason)
         self.context.closed(self.origin, self.entry, self.entry.doomed or reason)
@@ -188,9 +190,10 @@ class ConnectionRecord:
         return Attempt(
             progress=exchange.progress,
             reused=exchange.reused,
-            safe=exchange.idempotent or (call is not None and call.names(exchange.method)),
+            safe=exchange.idempotent or (call is not None and call.vouches_for(exchange.method)),
             replayable=exchange.replayable,
             timed_out=time_is_up or is_timeout(error),
+            interrupted=is_interruption(error),
             recovered=exchange.earlier is not None,
             caller_covers=call is not None and call.covers(exchange.method),
         )

@@ -63,10 +63,12 @@ class ResilientResponse(http.client.HTTPResponse):
     def _close_conn(self) -> None:
         entry, raw = self._holdfast_entry, self._holdfast_raw
         if raw is not None:
-            if raw.has_leftover(self.fp):
+            if self.length:
+                entry.doom(CloseReason.UNREAD_RESPONSE)
+            elif raw.has_leftover(self.fp):
                 entry.doom(CloseReason.STRAY_BYTES)
-            if raw.at_end or self.length:
-                entry.doom(CloseReason.FAILED)
+            elif raw.at_end:
+                entry.doom(CloseReason.PEER_CLOSED)
         entry.busy = False
         entry.idle_since = self._holdfast_clock()
         super()._close_conn()  # type: ignore[misc]

@@ -1,4 +1,7 @@
-"""A server that is not installed skips its tests; on CI (``CI`` in the environment) it fails them."""
+"""A server that is not installed skips its tests; on CI (``CI`` in the environment) it fails them.
+
+No conftest.py: mypy takes two of them for the same module.
+"""
 
 from __future__ import annotations
 
