@@ -1,4 +1,4 @@
-"""Sphinx: ``sphinx-build -W docs docs/_build``. Needs no network."""
+"""Sphinx: ``sphinx-build -W docs docs/_build``. Needs no network."""  # noqa: INP001 - no package
 
 import holdfast
 

@@ -71,6 +71,7 @@ class Tap:
     def makefile(self, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         """As ``socket.makefile("rb")``, which makes a stream that cannot be watched."""
         if mode != "rb" or args or kwargs:
+            self.raw = None
             return self.sock.makefile(mode, *args, **kwargs)  # type: ignore[call-overload]
         self.raw = raw = WatchedSocketIO(self.sock, "r")
         # The socket counts its streams, so that close() waits for the last of them.

@@ -67,7 +67,8 @@ class HTTPAdapter(ResilientAdapter):
 
 
 def accepts(target: object) -> bool:
-    return isinstance(target, (requests.Session, requests.adapters.HTTPAdapter))
+    # Not isinstance(): a mock with a spec pretends to be one.
+    return issubclass(type(target), (requests.Session, requests.adapters.HTTPAdapter))
 
 
 def wrap(target: _T, policy: Policy | None) -> _T:

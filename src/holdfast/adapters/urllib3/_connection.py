@@ -201,7 +201,7 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             self.connect()
         context, entry = self._holdfast.context, self._holdfast.entry
         if entry.uses:
-            exchange.reused = True
+            exchange.reused, exchange.idle_since = True, entry.idle_since
         else:
             context.tally.count(Count.FIRST_USE)
         entry.uses += 1

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast._core.delivery import Delivery
-from holdfast._core.entry import Entry
 from holdfast._core.failure import FailureReport
 from holdfast._core.idempotency import is_idempotent, is_replayable
 from holdfast._core.peer import has_option
@@ -35,7 +34,9 @@ class Exchange(Delivery):
     asks_close = False
     expects = False
     """A 100 (Continue) is awaited before the body."""
-    began = 0.0
+    idle_since = 0.0
+    """When the response before this request ended."""
+    began: float | None = None
     """When the answer began to be awaited."""
     cork: list[bytes] | None = None
     """What is held back to go out in one send."""
@@ -80,9 +81,11 @@ class Exchange(Delivery):
         copy.earlier = report
         return copy
 
-    def idle(self, entry: Entry) -> float:
+    def idle(self, now: float) -> float:
         """Seconds the connection had been idle when the request went out on it."""
-        return max(0.0, self.began - entry.idle_since) if self.reused else 0.0
+        if not self.reused:
+            return 0.0
+        return (now if self.began is None else self.began) - self.idle_since
 
     def note_response(self) -> None:
         """Looks up how much of a response came."""

@@ -29,6 +29,9 @@ from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
 
 __all__ = ["ConnectionRecord", "Tunnel", "tunnel_of"]
 
+# Bound here: tools that record traffic put another class in its place for a while.
+_SEND_OUTPUT = http.client.HTTPConnection._send_output  # type: ignore[attr-defined]
+
 _REASON = {
     Sight.ENDED: CloseReason.PEER_CLOSED,
     Sight.RESET: CloseReason.PEER_RESET,
@@ -73,7 +76,7 @@ class ConnectionRecord:
         """What others have set on the connection (botocore, for 100-continue)."""
         # Not so botocore's: it sends the head itself and then waits for a 100.
         self.sends_head_alone: bool = (
-            type(conn)._send_output is http.client.HTTPConnection._send_output  # type: ignore[attr-defined]
+            type(conn)._send_output is _SEND_OUTPUT  # type: ignore[attr-defined]
         )
         self.entry = Entry(context.clock())
         self.sock: Any = None
@@ -217,7 +220,7 @@ class ConnectionRecord:
             cause=cause,
             reused=attempt.reused,
             age=self.context.clock() - self.entry.opened_at,
-            idle=exchange.idle(self.entry),
+            idle=exchange.idle(self.context.clock()),
             uses=max(0, self.entry.uses - 1),
             keep_alive_timeout=self.entry.terms.idle_timeout,
             error=describe(error),

@@ -48,6 +48,6 @@ class StreamedResponse(HTTPResponse):
 
 def follow_body(response: HTTPResponse, record: ConnectionRecord, exchange: Exchange) -> None:
     response._holdfast = Origin(  # type: ignore[attr-defined]
-        record, record.entry, exchange.method, exchange.reused, exchange.idle(record.entry)
+        record, record.entry, exchange.method, exchange.reused, exchange.idle(record.context.clock())
     )
     swap(response, StreamedResponse)

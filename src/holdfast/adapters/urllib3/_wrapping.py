@@ -35,7 +35,8 @@ changing = threading.RLock()
 
 
 def accepts(target: object) -> bool:
-    return isinstance(target, (urllib3.PoolManager, urllib3.HTTPConnectionPool))
+    # Not isinstance(): a mock with a spec pretends to be one.
+    return issubclass(type(target), (urllib3.PoolManager, urllib3.HTTPConnectionPool))
 
 
 def wrap(target: _T, policy: Policy | None, parent: PoolContext | None = None) -> _T:
