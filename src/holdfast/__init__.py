@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from holdfast.adapters import unwrap, wrap
 from holdfast.errors import HoldfastError, NotWrappableError, PolicyError, WrapConflictError
-from holdfast.observe import FailureReport, Stats, report, stats
+from holdfast.observe import FailureReport, KeepaliveInEffect, Stats, report, stats
 from holdfast.policy import Policy, PoolLimits, RetryPolicy, TcpKeepalive
 from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
 
@@ -21,6 +21,7 @@ __all__ = [
     "CloseReason",
     "FailureReport",
     "HoldfastError",
+    "KeepaliveInEffect",
     "NotWrappableError",
     "Phase",
     "Policy",

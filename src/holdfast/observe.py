@@ -15,7 +15,7 @@ from holdfast.adapters.urllib3._wrapping import pooled
 from holdfast.errors import WrapConflictError
 from holdfast.vocabulary import CloseReason, Verdict
 
-__all__ = ["FailureReport", "Stats", "report", "stats"]
+__all__ = ["FailureReport", "KeepaliveInEffect", "Stats", "report", "stats"]
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class Verdict(Enum):
     REPEATED_NEVER_SENT = "repeated: no byte of it had been sent"
     REPEATED_STALE = "repeated: it is safe to repeat and the reused connection had gone stale"
     LEFT_TO_CALLER = "left to the caller's Retry, which covers it"
+    LEFT_UNSENT = "left to the caller's Retry: nothing was sent, so it may be repeated freely"
+    LEFT_AT_HIS_RISK = "left to the caller's Retry, which asks for any method to be repeated"
     REFUSED_MAYBE_PROCESSED = (
         "not repeated: the server may have processed it and it is not known to be idempotent"
     )

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -154,9 +154,14 @@ def test_a_pool_that_keeps_an_eye_on_its_connections_sees_the_ones_in_use(
 
     class Watching(HTTPConnectionPool):
         def _new_conn(self) -> Any:
-            conn = super()._new_conn()
+            conn: Any = super()._new_conn()
             connect = conn.connect
-            conn.connect = lambda: (connect(), seen.append(conn.sock))  # type: ignore[method-assign]
+
+            def watched() -> None:
+                connect()
+                seen.append(conn.sock)
+
+            conn.connect = watched
             return conn
 
     server = fault_server()
@@ -182,14 +187,15 @@ def test_a_response_class_may_do_with_its_socket_what_it_likes(fault_server: Sta
     pool = HTTPConnectionPool(server.host, server.port)
     pool.ConnectionCls = Odd
     with holdfast.wrap(pool):
-        response = pool.request("GET", "/a")
+        response: Any = pool.request("GET", "/a")
         assert response.data == b"GET /a"
-        assert response._original_response.peer == server.address  # type: ignore[union-attr]
+        assert response._original_response.peer == server.address
 
 
 def test_a_connection_may_answer_with_a_kind_of_its_own(fault_server: StartFaultServer) -> None:
     class Plain:
-        status, headers, version_string, length_remaining = 200, {}, "HTTP/1.1", 0
+        status, version_string, length_remaining = 200, "HTTP/1.1", 0
+        headers: ClassVar[dict[str, str]] = {}
 
         def get_redirect_location(self) -> bool:
             return False

@@ -95,16 +95,17 @@ def test_a_fresh_connection_is_the_callers_business(fault_server: StartFaultServ
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("size", [0, 1_000, 3_900, 5_000, 16_000, 100_000])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("plan", [[Fault.RESET_AS_REQUEST_LEAVES], on_reuse(Fault.RESET_AS_REQUEST_LEAVES)])
 def test_what_never_left_is_repeated_whatever_it_is(
-    fault_server: StartFaultServer, method: str, plan: Any
+    fault_server: StartFaultServer, method: str, plan: Any, size: int
 ) -> None:
     server = fault_server(plan)
     with pool_for(server) as pool:
         if len(plan) > 1:
             warm(pool)
-        assert pool.request(method, "/r/1", body=b"x" * 1000).status == 200
+        assert pool.request(method, "/r/1", body=b"x" * size).status == 200
         assert holdfast.stats(pool).repeated == {Verdict.REPEATED_NEVER_SENT: 1}
     assert server.ledger.count(method, "/r/1") == 1
 
@@ -157,6 +158,7 @@ def test_who_asks_for_any_method_to_be_repeated_gets_it_where_the_pool_is_not_to
     server = fault_server([Fault.READ_THEN_RESET])
     with pool_for(server) as pool:
         assert pool.request("POST", "/r/1", body=b"x", retries=Retry(3, allowed_methods=None)).status == 200
+        assert holdfast.stats(pool).refused == {Verdict.LEFT_AT_HIS_RISK: 1}
     assert server.ledger.count("POST", "/r/1") == 2
 
 

@@ -56,9 +56,9 @@ class ResilientSession(requests.Session):
 
 
 class HTTPAdapter(ResilientAdapter):
-    """:class:`requests.adapters.HTTPAdapter` with a ``policy`` (default: ``Policy()``)::
+    """:class:`requests.adapters.HTTPAdapter` with a ``policy`` (default: ``Policy()``).
 
-    session.mount("https://", HTTPAdapter(policy=Policy(...)))
+    For example ``session.mount("https://", HTTPAdapter(policy=Policy(...)))``.
     """
 
     def __init__(self, *args: Any, policy: Policy | None = None, **kwargs: Any) -> None:
@@ -142,7 +142,7 @@ def _reduce(target: Any, mixin: type) -> Any:
 
 
 def _rebuild(kind: type, mixin: type, policy: Policy) -> Any:
-    made = kind if issubclass(kind, mixin) else mixed(mixin, kind)
+    made: Any = kind if issubclass(kind, mixin) else mixed(mixin, kind)
     target: Any = made.__new__(made)
     target._holdfast = PoolContext(policy)
     return target

@@ -248,7 +248,7 @@ class Conversation:
         return Ending.RESET
 
     # The faults that strike before a request was executed are dealt with in _exchange().
-    _DEEDS: ClassVar[Mapping[Fault, Callable[[Conversation, Request], Ending | None]]] = {
+    _DEEDS: ClassVar[Mapping[Fault, Callable[[Conversation, Request], Ending | None]]] = {  # pyright: ignore[reportAssignmentType] - Self in a table of methods
         Fault.NONE: _answer,
         Fault.CLOSE_WHILE_IDLE: _close_while_idle,
         Fault.RESET_WHILE_IDLE: _reset_while_idle,

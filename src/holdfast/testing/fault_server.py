@@ -41,7 +41,7 @@ __all__ = ["FaultServer"]
 
 
 class FaultServer:
-    """An HTTP/1.1 server whose every misdeed is written in its script.
+    """An HTTP/1.1 server whose every misdeed is written in its script::
 
         with FaultServer([[Fault.NONE, Fault.READ_THEN_RESET]]) as server:
             urllib3.request("GET", f"{server.url}/r/1")

@@ -10,6 +10,7 @@ import errno
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -210,7 +211,10 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
 
     def _uncork(self, exchange: Exchange) -> None:
         held, exchange.cork = exchange.cork or [], None
-        self.send(b"".join(held))
+        # No longer than what is taken whole or not at all, so that its failure stays a proof.
+        together = sum(map(len, held)) <= ATOMIC_SEND
+        for data in [b"".join(held)] if together else held:
+            self.send(data)
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         record = self._holdfast
@@ -224,7 +228,9 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
     def _prefer_response_class(self, value: Any) -> None:
         self._holdfast.preferred_response_class = value
 
-    response_class = property(attrgetter("_holdfast.make_response"), _prefer_response_class)
+    response_class = property(  # pyright: ignore[reportAssignmentType] - what makes one, not a class
+        attrgetter("_holdfast.make_response"), _prefer_response_class
+    )
     """What http.client makes a response with. Others set it on the instance (botocore does);
     whatever they set is made, and then followed."""
 
@@ -269,12 +275,14 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         record = self._holdfast
         record.entry.doom(CloseReason.FAILED)
         report, danger = record.judge(exchange, error, time_is_up=patience is not None and patience.is_over())
+        call = self._call_at_stake(report, error) if danger is not None else None
+        if call is not None and _is_his_risk(call, report):
+            report, call = replace(report, verdict=Verdict.LEFT_AT_HIS_RISK), None
         attach(error, report)
         record.context.decided(report)
         if not report.verdict.repeats:
             record.exchange = None
-            call = in_progress.call
-            if danger is not None and call is not None and self._must_stop(call, report, error):
+            if call is not None:
                 raise NotToBeRepeated(error, report.phase, patience)
             return False
         timeout = exchange.connect_timeout
@@ -284,16 +292,12 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         self._transmit(record.exchange)
         return True
 
-    def _must_stop(self, call: Call, report: FailureReport, error: Exception) -> bool:
-        """Whether the caller's Retry would repeat what nobody may repeat. One risk is his to take:
-        ``Retry(allowed_methods=None)`` asks for everything to be repeated, and is obeyed where the
-        pool is not to blame, on a fresh connection; but never for a body that cannot be resent."""
-        if getattr(call.pool, "_holdfast", None) is not self._holdfast.context:
-            return False  # a request within a request, past the pool
-        his_risk = (
-            call.takes_any_method() and not report.reused and report.verdict is not Verdict.REFUSED_BODY
-        )
-        return call.would_repeat(report.method or "", error) and not his_risk
+    def _call_at_stake(self, report: FailureReport, error: Exception) -> Call | None:
+        """The call of our pool whose Retry would repeat what nobody may repeat."""
+        call = in_progress.call
+        if call is None or getattr(call.pool, "_holdfast", None) is not self._holdfast.context:
+            return None  # nobody's, or a request within a request, past the pool
+        return call if call.would_repeat(report.method or "", error) else None
 
 
 class Patience:
@@ -325,3 +329,9 @@ class Patience:
 def _length(data: Any) -> int:
     """Of what is no bytes object (files, iterables) it is not known; then it is long."""
     return len(data) if isinstance(data, (bytes, bytearray)) else ATOMIC_SEND + 1
+
+
+def _is_his_risk(call: Call, report: FailureReport) -> bool:
+    """``Retry(allowed_methods=None)`` asks for everything to be repeated. It is obeyed where the
+    pool is not to blame, on a fresh connection; but never for a body that cannot be resent."""
+    return call.takes_any_method() and not report.reused and report.verdict is not Verdict.REFUSED_BODY

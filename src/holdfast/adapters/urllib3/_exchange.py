@@ -6,19 +6,13 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast._core.delivery import Delivery
+from holdfast._core.delivery import ATOMIC_SEND, Delivery
 from holdfast._core.failure import FailureReport
 from holdfast._core.idempotency import is_idempotent, is_replayable
 from holdfast._core.peer import has_option
 from holdfast.adapters.urllib3._response import ResilientResponse
 
 __all__ = ["Exchange"]
-
-CORKED_BODY = 16_384
-"""Bytes of body that go out in one send together with the head.
-
-Two segments cost a system call more, and a server whose accept queue is full resets the second
-one under SYN cookies."""
 
 _CONNECTION = frozenset({"connection", b"connection"})
 _EXPECT = frozenset({"expect", b"expect"})
@@ -99,9 +93,12 @@ class Exchange(Delivery):
 
     @property
     def corkable(self) -> bool:
-        """A body that is there at once, and small. A generator may want to see the answer to the
-        head first, so the head must not wait for it; nor where a 100 is expected."""
-        return isinstance(self.body, (bytes, str)) and 0 < len(self.body) <= CORKED_BODY and not self.expects
+        """A small body goes out in one send together with the head. Two segments cost a system
+        call more, and a server whose accept queue is full resets the second one under SYN cookies.
+
+        Only a body that is there at once: a generator may want to see the answer to the head
+        first, so the head must not wait for it; nor where a 100 is expected."""
+        return isinstance(self.body, (bytes, str)) and 0 < len(self.body) <= ATOMIC_SEND and not self.expects
 
     @property
     def replayable(self) -> bool:

@@ -152,7 +152,7 @@ class ConnectionRecord:
             return (self.preferred_response_class or self.plain_response_class)(sock, *args, **kwargs)
         tap = self.tap if sock is self.sock else None
         if self.preferred_response_class is None:
-            response = self.resilient_response_class(tap or sock, *args, **kwargs)
+            response: Any = self.resilient_response_class(tap or sock, *args, **kwargs)
         else:
             response = self.preferred_response_class(tap or sock, *args, **kwargs)
             if not isinstance(response, http.client.HTTPResponse):
@@ -260,7 +260,7 @@ class ConnectionRecord:
             method=None if call is None else call.method,
             phase=Phase.CONNECT,
             progress=Progress.NOT_SENT,
-            verdict=Verdict.LEFT_TO_CALLER,
+            verdict=Verdict.LEFT_UNSENT,
             cause=Cause.NOT_REACHED,
             reused=False,
             age=0.0,
