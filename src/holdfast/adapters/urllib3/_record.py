@@ -158,13 +158,14 @@ class ConnectionRecord:
             if not isinstance(response, http.client.HTTPResponse):
                 return response
             swap(response, ResilientResponse)
-        response._holdfast_raw = tap and tap.raw
-        response._holdfast_clock = self.context.clock
-        response._holdfast_entry = entry = self.entry
+        followed: Any = response
+        followed._holdfast_raw = tap and tap.raw
+        followed._holdfast_clock = self.context.clock
+        followed._holdfast_entry = entry = self.entry
         entry.busy = True
         if self.exchange is not None:
-            self.exchange.response = response
-        return response
+            self.exchange.response = followed
+        return followed
 
     def heard(self, response: Any) -> None:
         """A response head said something about the connection."""
