@@ -10,7 +10,7 @@ __all__ = ["FakeClock"]
 class FakeClock:
     """Seconds that stand still until `advance` is called. Safe to share between threads.
 
-    An instance is called for the time, as `time.monotonic` is: `Policy(clock=FakeClock())`.
+    An instance is called for the time, as `time.monotonic` is: `Policy(clock=clock, sleep=clock.sleep)`.
     """
 
     # Not zero: code that mistakes "no time noted yet" for the time 0.0 shall be found out.
@@ -36,3 +36,7 @@ class FakeClock:
             raise ValueError(f"advance() takes seconds of 0 or more, not {seconds!r}: time does not go back")
         with self._lock:
             self._now += seconds
+
+    def sleep(self, seconds: float) -> None:
+        """What stands in for `time.sleep`: the time passes at once."""
+        self.advance(seconds)
