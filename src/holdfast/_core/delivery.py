@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.vocabulary import Phase, Progress
+from holdfast.vocabulary import Evidence, Phase, Progress
 
 __all__ = ["ATOMIC_SEND", "Delivery"]
 
@@ -21,6 +21,8 @@ class Delivery:
     # change more than two of them.
     sends = 0
     """Sends that succeeded."""
+    handed_over = 0
+    """Bytes in them."""
     failed_length = 0
     """Bytes in the first send, if that one failed."""
     complete = False
@@ -29,13 +31,18 @@ class Delivery:
     """Bytes of the response that were read from the kernel."""
     head_read = False
     """The response head was read to its end."""
+    needs_proof = False
+    """It may not be repeated unless the peer is known not to have it."""
+    evidence = Evidence.NOT_ASKED
+    """What the kernel said about a request that was handed over and got no answer."""
 
     @property
     def progress(self) -> Progress:
         if self.received:
             return Progress.RESPONSE_STARTED
         if self.complete:
-            return Progress.MAYBE_PROCESSED
+            proved = self.evidence is Evidence.FIN_BEFORE_REQUEST
+            return Progress.PEER_CLOSED_FIRST if proved else Progress.MAYBE_PROCESSED
         if self.sends == 0 and self.failed_length <= ATOMIC_SEND:
             return Progress.NOT_SENT
         return Progress.INCOMPLETE

@@ -7,19 +7,39 @@ older spelling) is made so by its server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["IDEMPOTENT_METHODS", "is_idempotent", "is_replayable"]
+__all__ = [
+    "IDEMPOTENT_METHODS",
+    "has_idempotency_key",
+    "is_idempotent",
+    "is_replayable",
+    "names_idempotency_key",
+]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 IDEMPOTENCY_HEADERS = frozenset({"idempotency-key", "x-idempotency-key"})
+LONGEST_KEY = 255
 
 
-def is_idempotent(method: str, header_names: Iterable[str | bytes]) -> bool:
+def is_idempotent(method: str, headers: Mapping[Any, Any]) -> bool:
     """Methods are case-sensitive (RFC 9110 §9.1), but http.client users send them in any case."""
-    if method.upper() in IDEMPOTENT_METHODS:
-        return True
-    return any(_lower(name) in IDEMPOTENCY_HEADERS for name in header_names)
+    return method.upper() in IDEMPOTENT_METHODS or has_idempotency_key(headers)
+
+
+def has_idempotency_key(headers: Mapping[Any, Any]) -> bool:
+    """Whether there is one that a server can be expected to keep. Servers refuse an empty one, or take
+    it for none; and the longest that any is known to take is 255 characters (Stripe)."""
+    return any(
+        _text(name).lower() in IDEMPOTENCY_HEADERS and 0 < len(_text(headers[name]).strip()) <= LONGEST_KEY
+        for name in headers
+    )
+
+
+def names_idempotency_key(headers: Mapping[Any, Any]) -> bool:
+    """Whether there is such a header, be it one to rely on or not."""
+    return any(_text(name).lower() in IDEMPOTENCY_HEADERS for name in headers)
 
 
 def is_replayable(body: object) -> bool:
@@ -43,5 +63,5 @@ def _is_buffer(body: object) -> bool:
     return True
 
 
-def _lower(name: str | bytes) -> str:
-    return (name.decode("latin-1") if isinstance(name, bytes) else name).lower()
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

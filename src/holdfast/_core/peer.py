@@ -44,6 +44,7 @@ def read_terms(version: int, connection: str | None, keep_alive: str | None) -> 
     )
 
 
+@lru_cache(maxsize=512)
 def has_option(connection: str | None, option: str) -> bool:
     """Whether a ``Connection`` header value lists ``option`` (RFC 9110 §7.6.1)."""
     if not connection:

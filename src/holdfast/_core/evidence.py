@@ -1,0 +1,131 @@
+"""What the kernel's view of a connection proves about a request that went out on it.
+
+Two rules, both from the acknowledgements that TCP carries in every segment. They are used only on a
+connection that was idle with nothing unacknowledged when the request went out, so that whatever the
+peer acknowledges afterwards is a byte of this request.
+
+*Causality*: an answer was sent after its request arrived, so the segment that brings its first byte
+acknowledges a byte of the request. Bytes that come while nothing is acknowledged left the peer
+before; they answer something else.
+
+*Who closed first*: a FIN that left after a byte of the request arrived acknowledges that byte. A FIN
+without it left before; the peer had hung up, and its kernel answers the request with a reset.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from holdfast.vocabulary import Evidence
+
+__all__ = ["CLOSE", "CLOSE_WAIT", "ESTABLISHED", "Ending", "TcpSnapshot", "is_stray", "who_closed_first"]
+
+# States as Linux numbers them (include/net/tcp_states.h).
+ESTABLISHED = 1
+CLOSE = 7
+CLOSE_WAIT = 8
+
+_NO_SAMPLE = 2**32 - 1
+"""All that was ever sent had to be sent twice, so no round trip could be measured."""
+
+_MICROSECONDS = 1e-6
+_MILLISECONDS = 1e-3
+
+
+class TcpSnapshot(NamedTuple):
+    """What TCP_INFO said at one moment (man 7 tcp), in the kernel's own units."""
+
+    state: int
+    retransmits: int
+    """Retransmissions of the oldest unacknowledged segment."""
+    rto_us: int
+    unacked: int
+    """Segments sent and not acknowledged."""
+    last_data_sent_ms: int
+    """Milliseconds ago."""
+    last_data_recv_ms: int
+    rtt_us: int
+    total_retrans: int
+    bytes_acked: int
+    notsent_bytes: int
+    min_rtt_us: int
+
+    @property
+    def quiet(self) -> bool:
+        """All that was ever sent is acknowledged."""
+        return self.unacked == 0 and self.notsent_bytes == 0
+
+    @property
+    def rtt(self) -> float:
+        """Seconds."""
+        return self.rtt_us * _MICROSECONDS
+
+    @property
+    def min_rtt(self) -> float:
+        """Seconds."""
+        return self.min_rtt_us * _MICROSECONDS
+
+    @property
+    def patience(self) -> float:
+        """Seconds within which the peer's kernel has answered what was just sent: two round trips, or
+        one after the first retransmission. Bounded, for a path that has gone bad has no bound."""
+        return min(max(2 * self.rtt, self.rtt + self.rto_us * _MICROSECONDS, 0.005), 1.0)
+
+
+class Ending(NamedTuple):
+    """How the kernel saw a connection end."""
+
+    fin_seen: bool
+    """The state was CLOSE_WAIT, or the reset was noted as EPIPE, which it is only after a FIN."""
+    last: TcpSnapshot
+    outq: int | None
+    """Bytes written and not acknowledged; None if it cannot be told."""
+
+
+def is_stray(before: TcpSnapshot, now: TcpSnapshot, *, one_send: bool, tick: float) -> bool:
+    """Whether the first bytes of an "answer" left the peer before the request reached it.
+
+    ``one_send``: the request went out in a single send. ``tick``: the resolution, in seconds, of the
+    kernel's notes of when data came and went.
+    """
+    if not before.quiet:
+        return False
+    if now.bytes_acked == before.bytes_acked:
+        return True
+    return one_send and _came_too_soon(now, tick)
+
+
+def _came_too_soon(now: TcpSnapshot, tick: float) -> bool:
+    """A reader who looks more than a round trip late finds the request acknowledged whatever the
+    bytes are. If they came sooner after the request than the connection's smallest round trip, they
+    cannot be its answer. Half of it, less two ticks: a path may become shorter while nobody looks,
+    and a good answer must not be refused. Not for a request of several sends: a server may answer
+    the first, and then the answer comes soon after the last."""
+    if now.min_rtt_us == _NO_SAMPLE:
+        return False
+    gap = (now.last_data_sent_ms - now.last_data_recv_ms) * _MILLISECONDS
+    return gap + 2 * tick < now.min_rtt / 2
+
+
+def who_closed_first(before: TcpSnapshot, ending: Ending, written: int, *, exact: bool) -> Evidence:
+    """Whether the peer had hung up before the request arrived.
+
+    ``written``: bytes of the request. ``exact``: they went out as they are; over TLS they grow.
+
+    A bare reset proves nothing: a peer that reads a request and resets at once has not acknowledged
+    it either, for acknowledgements are delayed. Nor does an end of file without its FIN (TLS).
+
+    What is left, and cannot be seen from here: a peer that half-closes while idle, executes a request
+    all the same and aborts at once; and a middlebox that forges a FIN.
+    """
+    if not before.quiet:
+        return Evidence.UNCLEAR_START
+    if not ending.fin_seen:
+        return Evidence.NO_FIN
+    if ending.last.bytes_acked != before.bytes_acked:
+        return Evidence.ACKNOWLEDGED
+    if ending.last.state != CLOSE:
+        return Evidence.NOT_OVER
+    if ending.outq is None or ending.outq < written or (exact and ending.outq != written):
+        return Evidence.UNCLEAR_QUEUE
+    return Evidence.FIN_BEFORE_REQUEST
