@@ -8,9 +8,18 @@ one, so those who hijack it (docker attach) find what they expect.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import select
 import socket
+import ssl
 from typing import Any
+
+from holdfast._core.delivery import Delivery
+from holdfast._net.deadline import Deadline
+from holdfast._net.tcp_info import End, look_at_end
+from holdfast._net.witness import check_end, check_first_bytes
 
 __all__ = ["Tap", "WatchedSocketIO"]
 
@@ -18,25 +27,56 @@ _NEWLINE = 0x0A
 
 
 class WatchedSocketIO(socket.SocketIO):
+    _sock: Any
     received = 0
-    """Bytes read so far."""
+    """Bytes of a response read so far."""
     ends_line = True
     """The last byte read ended a line."""
     at_end = False
     """The peer's end of the stream was read."""
     muted = False
     """Answer "nothing there" instead of reading from the socket."""
+    asked: tuple[bytes, Delivery] | None = None
+    """TCP_INFO from before the request went out on a reused connection, and the request."""
+    deadline: Deadline | None = None
+    end: End | None = None
+    """What the kernel said when the end was read, or reading failed."""
 
     def readinto(self, buffer: Any) -> int | None:
         if self.muted:
             return None
-        count = super().readinto(buffer)
+        if self.deadline is not None:
+            self.deadline.hurry(self._sock)
+        try:
+            count = self._receive(buffer)
+        except OSError:
+            self.end = look_at_end(self._sock)
+            raise
         if count:
+            if self.asked is not None:
+                # It refers to the request, whose body need not be kept while an answer is read.
+                asked, self.asked = self.asked, None
+                check_first_bytes(self._sock, *asked)
             self.received += count
             self.ends_line = buffer[count - 1] == _NEWLINE
         elif count == 0:
-            self.at_end = True
+            self._ended()
         return count
+
+    def take_your_time(self, timeout: float | None) -> None:
+        """No deadline holds any more, and the caller's timeout as it was."""
+        self.deadline = None
+        if not self.closed:
+            self._sock.settimeout(timeout)
+
+    _receive = socket.SocketIO.readinto
+
+    def _ended(self) -> None:
+        self.at_end = True
+        self.end = self.end or look_at_end(self._sock)
+        if self.asked is not None:
+            (before, delivery), self.asked = self.asked, None
+            check_end(self._sock, before, self.end, delivery)
 
     def has_leftover(self, reader: Any) -> bool:
         """Whether bytes were read from the socket that no one has asked for. http.client drops
@@ -46,6 +86,40 @@ class WatchedSocketIO(socket.SocketIO):
             return bool(reader.peek(1))
         except ValueError:
             return False
+
+
+class WatchedTlsIO(WatchedSocketIO):
+    def _receive(self, buffer: Any) -> int | None:
+        """Before Python 3.13 a reset reads as an end of file over TLS, and so does a FIN without a
+        close_notify, which many servers send. Only the kernel can tell the two apart."""
+        tls = self._sock
+        fin_seen = self.asked is not None and self.asked[1].needs_proof and _fin_is_next(tls)
+        tls.suppress_ragged_eofs = False
+        try:
+            return super()._receive(buffer)
+        except ssl.SSLEOFError:
+            end = look_at_end(tls)
+            self.end = end if end is None else end._replace(fin_seen=end.fin_seen or fin_seen)
+            if self.end is not None and self.end.is_reset:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
+            return 0
+        finally:
+            tls.suppress_ragged_eofs = True
+
+
+def _fin_is_next(tls: ssl.SSLSocket) -> bool:
+    """Waits for whatever comes and looks at it below TLS: OpenSSL answers an end of file with an alert,
+    and so takes the pending error, which tells that a FIN came before the reset."""
+    if tls.pending() or not hasattr(select, "poll"):
+        return False
+    poll, timeout = select.poll(), tls.gettimeout()
+    poll.register(tls, select.POLLIN)
+    if not poll.poll(None if timeout is None else timeout * 1000):
+        raise TimeoutError("timed out")
+    try:
+        return socket.socket.recv(tls, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
 
 
 class Tap:
@@ -73,7 +147,8 @@ class Tap:
         if mode != "rb" or args or kwargs:
             self.raw = None
             return self.sock.makefile(mode, *args, **kwargs)  # type: ignore[call-overload]
-        self.raw = raw = WatchedSocketIO(self.sock, "r")
+        watched = WatchedTlsIO if isinstance(self.sock, ssl.SSLSocket) else WatchedSocketIO
+        self.raw = raw = watched(self.sock, "r")
         # The socket counts its streams, so that close() waits for the last of them.
         self.sock._io_refs += 1  # type: ignore[attr-defined]
         return io.BufferedReader(raw)
