@@ -6,11 +6,10 @@ A pool's counts add to its manager's as well: pools come and go, the manager's n
 from __future__ import annotations
 
 import itertools
-import os
-import threading
-import weakref
 from collections import Counter
 from collections.abc import Hashable
+
+from holdfast._threads.fork_safe import ForkSafeLock
 
 __all__ = ["Tally", "Ticker"]
 
@@ -41,7 +40,7 @@ class Tally:
 
     def __init__(self, total: Tally | None = None) -> None:
         self._total = total
-        self._family: _Family = _Family() if total is None else total._family
+        self._family: ForkSafeLock = ForkSafeLock() if total is None else total._family
         self._counts: Counter[Hashable] = Counter()
         self._ticker = Ticker()
         self.ticks: tuple[Ticker, ...] = (self._ticker, *(total.ticks if total else ()))
@@ -61,28 +60,3 @@ class Tally:
     def ticked(self) -> int:
         with self._family.lock:
             return self._ticker.value()
-
-
-class _Family:
-    """A lock that is free in the child of a fork, whoever held it in the parent. Reentrant: the
-    garbage collector may run anywhere, and with it the finalizer of a pool, which counts."""
-
-    __slots__ = ("__weakref__", "lock")
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        _families.add(self)
-
-
-_families: weakref.WeakSet[_Family] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for family in list(_families):
-        family.lock = threading.RLock()
-
-
-# Work at import, for once: a hook that is registered at the first wrap would have to know whether
-# it was registered before, under a lock that has the same problem.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
