@@ -10,15 +10,25 @@ when it is not, and explains every failure.
 
 from __future__ import annotations
 
-from holdfast.adapters import unwrap, wrap
-from holdfast.errors import HoldfastError, NotWrappableError, PolicyError, WrapConflictError
-from holdfast.observe import FailureReport, KeepaliveInEffect, Stats, report, stats
-from holdfast.policy import Policy, PoolLimits, RetryPolicy, TcpKeepalive
-from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
+import logging
+
+from holdfast.adapters import request_options, unwrap, wrap
+from holdfast.errors import (
+    HoldfastError,
+    NotWrappableError,
+    PolicyError,
+    StrayAnswerError,
+    WrapConflictError,
+)
+from holdfast.observe import FailureReport, KeepaliveInEffect, Stats, TcpFacts, report, stats
+from holdfast.policy import Policy, PoolLimits, RetryBudget, RetryPolicy, TcpKeepalive
+from holdfast.vocabulary import Cause, CloseReason, EndedBy, Evidence, Phase, Progress, Verdict
 
 __all__ = [
     "Cause",
     "CloseReason",
+    "EndedBy",
+    "Evidence",
     "FailureReport",
     "HoldfastError",
     "KeepaliveInEffect",
@@ -28,15 +38,22 @@ __all__ = [
     "PolicyError",
     "PoolLimits",
     "Progress",
+    "RetryBudget",
     "RetryPolicy",
     "Stats",
+    "StrayAnswerError",
+    "TcpFacts",
     "TcpKeepalive",
     "Verdict",
     "WrapConflictError",
     "report",
+    "request_options",
     "stats",
     "unwrap",
     "wrap",
 ]
 
 __version__ = "0.1.0"
+
+# What a library logs is shown only to those who ask for it.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast._core.failure import FailureReport
+from holdfast._core.failure import FailureReport, TcpFacts
 from holdfast._net.tcp_keepalive import KeepaliveInEffect
 from holdfast.adapters import pools_below
 from holdfast.adapters.urllib3._context import Count, PoolContext
@@ -15,7 +15,7 @@ from holdfast.adapters.urllib3._wrapping import pooled
 from holdfast.errors import WrapConflictError
 from holdfast.vocabulary import CloseReason, Verdict
 
-__all__ = ["FailureReport", "KeepaliveInEffect", "Stats", "report", "stats"]
+__all__ = ["FailureReport", "KeepaliveInEffect", "Stats", "TcpFacts", "report", "stats"]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
+from holdfast._threads.options import request_options
 from holdfast.adapters.urllib3 import _wrapping as _urllib3
 from holdfast.errors import NotWrappableError, PolicyError
 from holdfast.policy import Policy
 
-__all__ = ["pools_below", "unwrap", "wrap"]
+__all__ = ["pools_below", "request_options", "unwrap", "wrap"]
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,7 @@
-"""The connection, judged where phase and errno are still known.
+"""The connection: what is handed over and what comes back, noted where phase and errno are known.
 
 Above it urllib3 swallows EPIPE and ECONNRESET while sending and cannot tell a reused connection
-from a fresh one. Recovery happens inside ``getresponse()``, so it works for every client on top.
+from a fresh one.
 """
 
 from __future__ import annotations
@@ -9,46 +9,39 @@ from __future__ import annotations
 import errno
 import http.client
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
-import urllib3.connection
 from urllib3.exceptions import ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.response import HTTPResponse
 
 from holdfast._core.delivery import ATOMIC_SEND
-from holdfast._core.failure import FailureReport
 from holdfast._core.idempotency import IDEMPOTENT_METHODS
-from holdfast._core.peer import HTTP_1_1
+from holdfast._net.deadline import DeadlineOverError
+from holdfast._net.tcp_info import ask, look_at_end
 from holdfast.adapters._swap import swap_back
 from holdfast.adapters.urllib3._caller import Call, in_progress
 from holdfast.adapters.urllib3._context import Count
 from holdfast.adapters.urllib3._exchange import Exchange
-from holdfast.adapters.urllib3._faults import SALVAGED, attach, is_failed_send
-from holdfast.adapters.urllib3._record import ConnectionRecord, tunnel_of
+from holdfast.adapters.urllib3._faults import SALVAGED, is_failed_send
+from holdfast.adapters.urllib3._governed import keeps_answer
+from holdfast.adapters.urllib3._judging import call_of, is_safe
+from holdfast.adapters.urllib3._opening import OpeningConnection
+from holdfast.adapters.urllib3._patience import Patience
+from holdfast.adapters.urllib3._record import ConnectionRecord
+from holdfast.adapters.urllib3._repeating import key_for
 from holdfast.adapters.urllib3._streaming import follow_body
-from holdfast.vocabulary import CloseReason, Phase, Verdict
+from holdfast.vocabulary import CloseReason, Evidence
 
-__all__ = ["NotToBeRepeated", "ResilientConnection"]
+__all__ = ["ResilientConnection"]
 
+BAD_REQUEST = 400
 _FAILURES = (OSError, http.client.HTTPException, ProtocolError, SSLError, Urllib3TimeoutError)
 
 
-class NotToBeRepeated(Exception):  # noqa: N818 - it is no error, it carries one
-    """Carries an error past ``Retry``: of a kind that ``urlopen`` does not catch, so that it gives
-    the connection back and lets it through. ``ResilientPool.urlopen`` unpacks it."""
-
-    def __init__(self, error: Exception, phase: Phase, patience: Patience | None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.phase = phase
-        self.read_timeout = None if patience is None else patience.granted
-
-
-class ResilientConnection(urllib3.connection.HTTPConnection):
+class ResilientConnection(OpeningConnection):
     """Goes in front of the connection class that the pool made, whichever it is."""
 
     _holdfast: ConnectionRecord
@@ -83,37 +76,12 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         sock, self.sock = self.sock, None
         sock.close()
 
-    # -- opening and closing
-
-    def connect(self) -> None:
-        record = self._holdfast
-        record.opening = True
-        record.reached_proxy = False
-        record.tunnel = tunnel_of(self)
-        try:
-            super().connect()
-        except Exception as error:
-            record.connect_failed(error)
-            raise
-        finally:
-            record.opening = False
-        record.connected(self)
-
     def close(self) -> None:
         if self.sock is not None:
             self._holdfast.closing()
         # What it held of the request (body, headers) must not stay with an idle connection.
-        self._holdfast.exchange = None
+        self._holdfast.exchange = self._holdfast.asked = None
         super().close()
-
-    def start_afresh(self) -> None:
-        """Opens a new socket in place of one that cannot be trusted."""
-        tunnel, exchange = self._holdfast.tunnel, self._holdfast.exchange
-        self.close()
-        self._holdfast.exchange = exchange
-        if tunnel is not None:
-            self.set_tunnel(*tunnel)
-        self.connect()
 
     # -- sending
 
@@ -125,14 +93,26 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        record = self._holdfast
+        record, call = self._holdfast, in_progress.call
         record.exchange = exchange = Exchange(method, url, body, headers, options, self.timeout)
-        call = in_progress.call
-        if self.sock is not None and (
-            method not in IDEMPOTENT_METHODS or (call is not None and call.is_repeat)
-        ):
-            self._take_care(exchange, call)
+        try:
+            if method not in IDEMPOTENT_METHODS or (call is not None and call.is_special):
+                self._prepare(exchange, call_of(record))
+        except DeadlineOverError as error:
+            self._repeat_after(exchange, error)  # which raises, for there is no time
         self._transmit(exchange)
+
+    def _prepare(self, exchange: Exchange, call: Call | None) -> None:
+        """For a request that is not known to be safe, was sent before, or has options of its own."""
+        if call is not None and call.deadline is not None:
+            exchange.deadline = call.deadline
+            call.deadline.check()
+        adds_key = self._holdfast.context.policy.retry.add_idempotency_key
+        if adds_key and not exchange.idempotent and not exchange.names_key:
+            exchange.key = key_for(call)
+        exchange.needs_proof = not is_safe(exchange, call)
+        if self.sock is not None and (exchange.needs_proof or (call is not None and call.is_repeat)):
+            self._take_care(exchange, call)
 
     def _take_care(self, exchange: Exchange, call: Call | None) -> None:
         """A pooled connection is about to carry a request that may not be repeated, or has been."""
@@ -140,7 +120,7 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         if call is not None and call.is_after_stale():
             # What else lies in the pool has waited at least as long as what was stale.
             reason = CloseReason.SUSPECT
-        elif not exchange.idempotent:
+        elif exchange.needs_proof:
             # The pool looked before it lent the connection. A second look right before the first
             # byte makes the gap smaller, if not zero.
             reason = self._holdfast.why_dead(self.sock)
@@ -166,7 +146,7 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             # connection raises SSLEOFError for them.
             if isinstance(error, ssl.SSLError) or error.errno in SALVAGED:
                 return
-            if not self._recover(exchange, error):
+            if not self._repeat_after(exchange, error):
                 raise
 
     def send(self, data: Any) -> None:
@@ -190,12 +170,14 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             super().send(data)
         except OSError as error:
             exchange.send_error = error
+            exchange.end = look_at_end(self.sock)
             if not is_failed_send(error):
                 exchange.complete = True  # for all that is known
             elif exchange.sends == 0:
                 exchange.failed_length = _length(data)
             raise
         exchange.sends += 1
+        exchange.handed_over += len(data) if type(data) is bytes else _length(data)
 
     def _begin_sending(self, exchange: Exchange) -> None:
         if self.sock is None and self.auto_open:
@@ -203,9 +185,16 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         context, entry = self._holdfast.context, self._holdfast.entry
         if entry.uses:
             exchange.reused, exchange.idle_since = True, entry.idle_since
+            answer = None if self._holdfast.tap is None else ask(self.sock)
+            if answer is None:
+                exchange.evidence = Evidence.UNKNOWN_HERE
+            else:
+                self._holdfast.asked = (answer, exchange)
         else:
             context.tally.count(Count.FIRST_USE)
         entry.uses += 1
+        if exchange.deadline is not None:
+            exchange.deadline.hurry(self.sock)
         for tick in context.ticks:
             tick()
 
@@ -221,6 +210,8 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
         exchange = record.exchange
         if exchange is not None and not exchange.names_connection and record.context.limits.ask_keep_alive:
             self._output(b"Connection: keep-alive")  # type: ignore[attr-defined]
+        if exchange is not None and exchange.key is not None:
+            self._output(b"Idempotency-Key: " + exchange.key.encode())  # type: ignore[attr-defined]
         super().endheaders(message_body, encode_chunked=encode_chunked)
 
     # -- receiving
@@ -241,97 +232,55 @@ class ResilientConnection(urllib3.connection.HTTPConnection):
             return super().getresponse()
         allowed = self.timeout
         exchange.began = record.context.clock()
-        try:
-            response = super().getresponse()
-        except _FAILURES as error:
-            patience = Patience(allowed, exchange.began, record.context.clock)
-            if not self._recover(exchange, error, patience):
-                raise
-            self.timeout = patience.left()
-            response = self.getresponse()
-            self._give_time_back(allowed)
-            return response
+        while (response := self._await_answer(exchange, allowed)) is None:
+            assert record.exchange is not None
+            exchange = record.exchange
+        if exchange.patience is not None or exchange.deadline is not None:
+            self._give_time_back(exchange, allowed)
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
         if isinstance(response, HTTPResponse):
-            headers = response.headers
-            if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
-                record.heard(response)
+            record.heard(response)
             if exchange.options.get("preload_content") is False:
                 follow_body(response, record, exchange)
         record.exchange = None
         return response
 
-    def _give_time_back(self, allowed: Any) -> None:
-        """The time until the answer was shared by two attempts; each read of its body has it whole."""
+    def _await_answer(self, exchange: Exchange, allowed: Any) -> HTTPResponse | None:
+        """None: the request was sent again."""
+        context = self._holdfast.context
+        try:
+            if exchange.deadline is not None:
+                self.timeout = exchange.deadline.shorten(self.timeout)
+            response = super().getresponse()
+        except _FAILURES as error:
+            if not self._repeat_after(exchange, error, self._patience(exchange, allowed)):
+                raise
+            return None
+        if response.status < BAD_REQUEST:
+            return response
+        named = response.status in context.statuses
+        if named and self._repeats_after_status(exchange, response, self._patience(exchange, allowed)):
+            return None
+        call = call_of(self._holdfast)
+        if call is not None and call.is_governed:
+            call.keeps_answer = keeps_answer(call, response, context)
+        return response
+
+    def _patience(self, exchange: Exchange, allowed: Any) -> Patience:
+        if exchange.patience is None:
+            exchange.patience = Patience(allowed, exchange.began, self._holdfast.context.clock)
+        return exchange.patience
+
+    def _give_time_back(self, exchange: Exchange, allowed: Any) -> None:
+        """The time until the answer was shared by all attempts; each read of its body has it whole."""
         self.timeout = allowed
         if self.sock is not None:
             self.sock.settimeout(allowed)
-
-    # -- recovery
-
-    def _recover(self, exchange: Exchange, error: Exception, patience: Patience | None = None) -> bool:
-        """Repeats the request on a new connection if that is safe; False if it is not."""
-        record = self._holdfast
-        record.entry.doom(CloseReason.FAILED)
-        report, danger = record.judge(exchange, error, time_is_up=patience is not None and patience.is_over())
-        call = self._call_at_stake(report, error) if danger is not None else None
-        if call is not None and _is_his_risk(call, report):
-            report, call = replace(report, verdict=Verdict.LEFT_AT_HIS_RISK), None
-        attach(error, report)
-        record.context.decided(report)
-        if not report.verdict.repeats:
-            record.exchange = None
-            if call is not None:
-                raise NotToBeRepeated(error, report.phase, patience)
-            return False
-        timeout = exchange.connect_timeout
-        self.timeout = timeout if patience is None else patience.at_most(timeout)
-        record.exchange = exchange.again(report)
-        self.start_afresh()
-        self._transmit(record.exchange)
-        return True
-
-    def _call_at_stake(self, report: FailureReport, error: Exception) -> Call | None:
-        """The call of our pool whose Retry would repeat what nobody may repeat."""
-        call = in_progress.call
-        if call is None or getattr(call.pool, "_holdfast", None) is not self._holdfast.context:
-            return None  # nobody's, or a request within a request, past the pool
-        return call if call.would_repeat(report.method or "", error) else None
-
-
-class Patience:
-    """Seconds the caller granted for the answer. What is left of them covers a repeat as well."""
-
-    __slots__ = ("_clock", "_ends", "granted")
-
-    # A timeout of 0 means non-blocking to a socket, which is not what "nearly over" means.
-    _LEAST = 0.001
-
-    def __init__(self, timeout: Any, began: float, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.granted = timeout
-        self._ends = began + timeout if isinstance(timeout, (int, float)) else None
-
-    def is_over(self) -> bool:
-        return self._ends is not None and self._clock() >= self._ends
-
-    def left(self) -> float | None:
-        return None if self._ends is None else max(self._ends - self._clock(), self._LEAST)
-
-    def at_most(self, timeout: Any) -> Any:
-        left = self.left()
-        if left is None:
-            return timeout
-        return min(timeout, left) if isinstance(timeout, (int, float)) else left
+        if exchange.response is not None:
+            exchange.response.take_your_time(allowed)
 
 
 def _length(data: Any) -> int:
     """Of what is no bytes object (files, iterables) it is not known; then it is long."""
     return len(data) if isinstance(data, (bytes, bytearray)) else ATOMIC_SEND + 1
-
-
-def _is_his_risk(call: Call, report: FailureReport) -> bool:
-    """``Retry(allowed_methods=None)`` asks for everything to be repeated. It is obeyed where the
-    pool is not to blame, on a fresh connection; but never for a body that cannot be resent."""
-    return call.takes_any_method() and not report.reused and report.verdict is not Verdict.REFUSED_BODY

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 
 from holdfast._core.entry import Entry
 from holdfast._core.failure import FailureReport
 from holdfast._net.tcp_keepalive import KeepaliveInEffect
+from holdfast._threads.failure_log import log_failure, log_listener_failure
+from holdfast._threads.retrying import Retrying
 from holdfast._threads.tally import Tally
 from holdfast.events import ConnectionClosed, ConnectionOpened, Event, RepeatDecided
 from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["Count", "PoolContext"]
-
-log = logging.getLogger("holdfast.urllib3")
 
 
 class Count(Enum):
@@ -29,7 +28,20 @@ class Count(Enum):
 class PoolContext:
     """One for each wrapped object; a child counts into its parent as well."""
 
-    __slots__ = ("clock", "keepalive", "limits", "parent", "policy", "released", "tally", "ticks")
+    __slots__ = (
+        "clock",
+        "deadline",
+        "governs",
+        "keepalive",
+        "limits",
+        "parent",
+        "policy",
+        "released",
+        "retrying",
+        "statuses",
+        "tally",
+        "ticks",
+    )
 
     def __init__(self, policy: Policy, parent: PoolContext | None = None) -> None:
         self.policy = policy
@@ -39,6 +51,11 @@ class PoolContext:
         self.tally: Tally = Tally(None if parent is None else parent.tally)
         self.ticks = tuple(ticker.tick for ticker in self.tally.ticks)
         """Each called once for every request that goes out."""
+        self.retrying = Retrying(policy, self.tally.ticked)
+        self.statuses = policy.retry.statuses
+        self.deadline = policy.retry.deadline
+        self.governs = bool(self.statuses) or self.deadline is not None
+        """The policy has something to say about how the caller's Retry goes on."""
         self.keepalive: KeepaliveInEffect | None = None
         """Read back from the connection opened last."""
         self.released = False
@@ -54,6 +71,7 @@ class PoolContext:
             context = context.parent
 
     def opened(self, origin: str) -> None:
+        self.retrying.opened()
         self.tally.count(Count.OPENED)
         if self.policy.listener is not None:
             self._tell(ConnectionOpened(origin))
@@ -66,6 +84,8 @@ class PoolContext:
 
     def decided(self, report: FailureReport) -> None:
         self.tally.count(report.verdict)
+        if self.policy.log_interval is not None:
+            log_failure(report, self.policy.log_interval)
         if self.policy.listener is not None:
             self._tell(RepeatDecided(report.origin, report.method or "", report.progress, report.verdict))
 
@@ -74,6 +94,5 @@ class PoolContext:
         assert listener is not None
         try:
             listener(event)
-        except Exception:
-            # An observer must not decide over a request.
-            log.exception("listener %r failed on %s", listener, type(event).__name__)
+        except Exception as error:  # noqa: BLE001 - an observer must not decide over a request
+            log_listener_failure(listener, event, error)

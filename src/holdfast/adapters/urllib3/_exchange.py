@@ -8,13 +8,22 @@ from typing import Any
 
 from holdfast._core.delivery import ATOMIC_SEND, Delivery
 from holdfast._core.failure import FailureReport
-from holdfast._core.idempotency import is_idempotent, is_replayable
+from holdfast._core.idempotency import is_idempotent, is_replayable, names_idempotency_key
 from holdfast._core.peer import has_option
+from holdfast._core.retry import Campaign
+from holdfast._net.deadline import Deadline
+from holdfast._net.tcp_info import End
+from holdfast.adapters.urllib3._patience import Patience
 from holdfast.adapters.urllib3._response import ResilientResponse
 
 __all__ = ["Exchange"]
 
 _CONNECTION = frozenset({"connection", b"connection"})
+_SAY_NOTHING_HERE = frozenset(
+    {"Accept", "Accept-Encoding", "Authorization", "Content-Length", "Content-Type", "Host", "User-Agent"}
+)
+"""As most clients spell them; the rest is looked at letter by letter."""
+
 _EXPECT = frozenset({"expect", b"expect"})
 
 
@@ -28,10 +37,23 @@ class Exchange(Delivery):
     asks_close = False
     expects = False
     """A 100 (Continue) is awaited before the body."""
+    key: str | None = None
+    """The Idempotency-Key that holdfast adds."""
+    waited = 0.0
+    """Seconds waited before this attempt."""
+    patience: Patience | None = None
+    """The caller's read timeout, shared by all attempts; None until one has failed."""
+    deadline: Deadline | None = None
+    """Over all attempts."""
+    stays_open = False
+    """The stream of the response had not come to its end."""
+    campaign: Campaign | None = None
+    end: End | None = None
+    """What the kernel said about the connection when it failed."""
     idle_since = 0.0
     """When the response before this request ended."""
-    began: float | None = None
-    """When the answer began to be awaited."""
+    began = 0.0
+    """When the answer began to be awaited; 0 before."""
     cork: list[bytes] | None = None
     """What is held back to go out in one send."""
     send_error: BaseException | None = None
@@ -62,6 +84,8 @@ class Exchange(Delivery):
 
     def _read(self, headers: Mapping[str, str]) -> None:
         for name in headers:
+            if name in _SAY_NOTHING_HERE:
+                continue
             lower = name.lower()
             if lower in _CONNECTION:
                 self.names_connection = True
@@ -69,27 +93,35 @@ class Exchange(Delivery):
             elif lower in _EXPECT:
                 self.expects = True
 
-    def again(self, report: FailureReport) -> Exchange:
+    def again(self, report: FailureReport, waited: float) -> Exchange:
         """The same request, for another attempt."""
         copy = Exchange(self.method, self.url, self.body, self.headers, self.options, self.connect_timeout)
-        copy.earlier = report
+        copy.earlier, copy.waited = report, waited
+        copy.key, copy.needs_proof = self.key, self.needs_proof
+        copy.campaign, copy.deadline, copy.patience = self.campaign, self.deadline, self.patience
         return copy
 
     def idle(self, now: float) -> float:
         """Seconds the connection had been idle when the request went out on it."""
         if not self.reused:
             return 0.0
-        return (now if self.began is None else self.began) - self.idle_since
+        return (self.began or now) - self.idle_since
 
     def note_response(self) -> None:
         """Looks up how much of a response came."""
         if self.response is not None:
             self.received = self.response.received
             self.head_read = self.response.head_read
+            self.end = self.response.end or self.end
+            self.stays_open = not self.response.at_end
 
     @property
     def idempotent(self) -> bool:
-        return is_idempotent(self.method, self.headers or ())
+        return self.key is not None or is_idempotent(self.method, self.headers or {})
+
+    @property
+    def names_key(self) -> bool:
+        return names_idempotency_key(self.headers or {})
 
     @property
     def corkable(self) -> bool:

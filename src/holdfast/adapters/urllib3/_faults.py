@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import errno
 import http.client
+import socket
 import ssl
 from collections.abc import Iterator
 
 import urllib3.exceptions
 
 from holdfast._core.failure import FailureReport
+from holdfast._net.tcp_info import End
+from holdfast.errors import StrayAnswerError
+from holdfast.vocabulary import EndedBy, Phase
 
 __all__ = [
     "SALVAGED",
     "attach",
     "describe",
+    "ended_by",
+    "errno_of",
     "find_report",
     "is_disconnect",
     "is_failed_send",
     "is_interruption",
+    "is_nonsense",
     "is_timeout",
+    "is_worth_reconnecting",
 ]
 
 SALVAGED = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
@@ -38,6 +46,11 @@ _LOST = SALVAGED | {
 }
 """What the kernel says when a connection is gone."""
 
+_SILENCE = frozenset(
+    {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN}
+)
+_LOCAL = frozenset({errno.ECONNABORTED, errno.EBADF, errno.ENOTCONN, errno.ESHUTDOWN})
+
 _ATTRIBUTE = "_holdfast_report"
 
 
@@ -46,7 +59,9 @@ def is_timeout(error: BaseException) -> bool:
     but with a number: there the connection died, and nobody's time is up."""
     if isinstance(error, TimeoutError):
         return error.errno is None
-    return isinstance(error, urllib3.exceptions.TimeoutError)
+    # urllib3 derives NewConnectionError (refused, no route) from ConnectTimeoutError, for old callers.
+    kinds = urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError
+    return isinstance(error, kinds[0]) and not isinstance(error, kinds[1])
 
 
 def is_failed_send(error: OSError) -> bool:
@@ -71,6 +86,63 @@ def is_disconnect(error: BaseException) -> bool:
         isinstance(link, kinds) or (isinstance(link, OSError) and link.errno in _LOST)
         for link in _chain(error, contexts=False)
     )
+
+
+def is_nonsense(error: BaseException, *, stays_open: bool) -> bool:
+    """What came is no HTTP, or no TLS. http.client calls a chunk whose length is no number an incomplete
+    read as well: there the stream had not ended."""
+    if is_timeout(error) or is_interruption(error):
+        return False
+    return not is_disconnect(error) or (stays_open and _is_incomplete(error))
+
+
+def _is_incomplete(error: BaseException) -> bool:
+    return any(isinstance(link, http.client.IncompleteRead) for link in _chain(error, contexts=False))
+
+
+def is_worth_reconnecting(error: BaseException, phase: Phase) -> bool:
+    """Refused, unresolved, unreachable, or cut short: what a restart looks like from here. Not what
+    will be the same next time (certificates, a proxy that says no), nor a timeout, which is the
+    caller's patience."""
+    if phase is Phase.RESOLVE:
+        return True
+    if phase is Phase.TUNNEL or is_timeout(error):
+        return is_disconnect(error) and not is_timeout(error)
+    return is_disconnect(error) or errno_of(error) in _LOST | {errno.ECONNREFUSED, errno.EADDRNOTAVAIL}
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The number that the operating system gave, however deep it lies. Those of name resolution
+    (EAI_*) and of TLS are of another kind."""
+    for link in _chain(error, contexts=False):
+        if isinstance(link, OSError) and not isinstance(link, (ssl.SSLError, socket.gaierror)) and link.errno:
+            return link.errno
+    return None
+
+
+def ended_by(error: BaseException, end: End | None, *, timed_out: bool, opening: bool) -> EndedBy:
+    """Who or what ended the connection: by the kernel where it tells, else by the error."""
+    if opening:
+        return EndedBy.PROTOCOL if _is_tls_refusal(error) else EndedBy.NOT_OPENED
+    if timed_out:
+        return EndedBy.TIMEOUT
+    if end is not None and end.fin_seen:
+        return EndedBy.FIN
+    number = errno_of(error)
+    if number in _SILENCE:
+        return EndedBy.SILENCE
+    if number in _LOCAL:
+        return EndedBy.LOCAL
+    if number in _LOST or (end is not None and end.is_reset):
+        return EndedBy.RESET
+    if isinstance(error, StrayAnswerError) or not is_disconnect(error):
+        return EndedBy.PROTOCOL
+    return EndedBy.FIN
+
+
+def _is_tls_refusal(error: BaseException) -> bool:
+    kinds = (ssl.SSLError, ssl.CertificateError, urllib3.exceptions.SSLError)
+    return isinstance(error, kinds) and not is_disconnect(error)
 
 
 def describe(error: BaseException) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
-import ssl
 import sys
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError, UnrewindableBodyError
+from urllib3.exceptions import UnrewindableBodyError
 from urllib3.response import BaseHTTPResponse
+from urllib3.util.retry import Retry
 
 from holdfast._core.idempotency import is_replayable
+from holdfast._net.deadline import Deadline
+from holdfast._threads.options import current_options
 from holdfast.adapters._swap import rebuilt, swap
 from holdfast.adapters.urllib3._caller import Call, in_progress
-from holdfast.adapters.urllib3._connection import NotToBeRepeated, ResilientConnection
+from holdfast.adapters.urllib3._connection import ResilientConnection
 from holdfast.adapters.urllib3._context import PoolContext
-from holdfast.adapters.urllib3._faults import is_timeout
+from holdfast.adapters.urllib3._governed import governed
+from holdfast.adapters.urllib3._judging import NotToBeRepeated
 from holdfast.adapters.urllib3._record import ConnectionRecord
-from holdfast.vocabulary import CloseReason, Phase
+from holdfast.adapters.urllib3._translating import as_urlopen_raises
+from holdfast.policy import RequestOptions
+from holdfast.vocabulary import CloseReason
 
 __all__ = ["ResilientManager", "ResilientPool", "adopt", "is_being_read"]
 
@@ -61,21 +65,37 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         **kwargs: Any,
     ) -> BaseHTTPResponse:
         proceed, outer = super().urlopen, in_progress.call
-        call = Call(self, method, url, retries)
-        if call.is_repeat and not _can_be_resent(body) and call.has_sent():
-            raise UnrewindableBodyError(
-                "The request body is an iterator that an earlier attempt has begun to read. "
-                "Sending the rest of it would look like the whole to the server."
-            ) from call.last_error
+        call, options, context = Call(self, method, url, retries), current_options.get(), self._holdfast
+        if options is not None or context.governs:
+            retries = self._govern(call, options)
+        if call.is_repeat:
+            if outer is not None and outer.pool is self:
+                call.go_on_from(outer)
+            if not _can_be_resent(body) and call.has_sent():
+                raise UnrewindableBodyError(
+                    "The request body is an iterator that an earlier attempt has begun to read. "
+                    "Sending the rest of it would look like the whole to the server."
+                ) from call.last_error
         in_progress.call = call
         try:
             return proceed(method, url, body, headers, retries, *args, **kwargs)
         except NotToBeRepeated as stop:
-            error = _as_urlopen_raises(stop, call)
+            error = as_urlopen_raises(stop, call)
         finally:
             in_progress.call = outer
         # What urllib3 raises where its Retry does not apply.
         raise error
+
+    def _govern(self, call: Call, options: RequestOptions | None) -> Retry:
+        """Notes what was said about this request, and holds the caller's Retry to it."""
+        context = self._holdfast
+        call.is_governed, call.options = True, options
+        seconds = context.deadline if options is None or options.deadline is None else options.deadline
+        if seconds is not None:
+            call.deadline = Deadline(seconds, context.clock)
+        call.first_retry = call.retry
+        call.retries = held = governed(call.retry)
+        return held
 
 
 class ResilientManager(urllib3.PoolManager):
@@ -147,21 +167,3 @@ def _settle(pool: ResilientPool, conn: Any) -> Any:
 def _can_be_resent(body: Any) -> bool:
     """urllib3 rewinds files by itself, and has its own error where that fails."""
     return is_replayable(body) or hasattr(body, "tell")
-
-
-def _as_urlopen_raises(stop: NotToBeRepeated, call: Call) -> Exception:
-    """As ``urlopen`` translates what came from the connection."""
-    error = stop.error
-    if isinstance(error, ssl.SSLError):
-        return _caused_by(error, SSLError(error))
-    if is_timeout(error) and isinstance(error, OSError) and stop.phase is not Phase.SEND:
-        message = f"Read timed out. (read timeout={stop.read_timeout})"
-        return _caused_by(error, ReadTimeoutError(call.pool, call.url, message))
-    if isinstance(error, (OSError, http.client.HTTPException)):
-        return _caused_by(error, ProtocolError("Connection aborted.", error))
-    return error
-
-
-def _caused_by(cause: Exception, error: Exception) -> Exception:
-    error.__cause__ = cause
-    return error

@@ -12,20 +12,15 @@ from urllib3.connection import HTTPConnection
 
 from holdfast._core import reuse
 from holdfast._core.entry import Entry
-from holdfast._core.failure import FailureReport, likely_cause
-from holdfast._core.peer import read_terms
-from holdfast._core.recovery import Attempt, decide, hazard
+from holdfast._core.peer import HTTP_1_1, read_terms
 from holdfast._net.liveness import Look, Sight
 from holdfast._net.reading import Tap
 from holdfast._net.tcp_keepalive import apply_keepalive, read_keepalive
 from holdfast.adapters._swap import swap
-from holdfast.adapters.urllib3._caller import in_progress
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._exchange import Exchange
-from holdfast.adapters.urllib3._faults import attach, describe, is_disconnect, is_interruption, is_timeout
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
-from holdfast.adapters.urllib3._streaming import Origin
-from holdfast.vocabulary import Cause, CloseReason, Phase, Progress, Verdict
+from holdfast.vocabulary import CloseReason, Phase
 
 __all__ = ["ConnectionRecord", "Tunnel", "tunnel_of"]
 
@@ -50,12 +45,14 @@ class Tunnel(NamedTuple):
 
 class ConnectionRecord:
     __slots__ = (
+        "asked",
         "context",
         "entry",
         "exchange",
         "look",
         "opening",
         "origin",
+        "phase",
         "pid",
         "plain_response_class",
         "preferred_response_class",
@@ -87,6 +84,10 @@ class ConnectionRecord:
         self.tunnel: Tunnel | None = None
         """close() forgets it; a repeat needs it again."""
         self.opening = False
+        self.phase = Phase.CONNECT
+        """What is being done while it is opening."""
+        self.asked: tuple[bytes, Exchange] | None = None
+        """TCP_INFO from before the request that is going out; for the stream its answer is read from."""
         self.reached_proxy = False
         self.exchange: Exchange | None = None
         if conn.sock is not None:
@@ -159,7 +160,12 @@ class ConnectionRecord:
                 return response
             swap(response, ResilientResponse)
         followed: Any = response
-        followed._holdfast_raw = tap and tap.raw
+        followed._holdfast_raw = raw = None if tap is None else tap.raw
+        if raw is not None:
+            if self.asked is not None:
+                raw.asked, self.asked = self.asked, None
+            if self.exchange is not None and self.exchange.deadline is not None:
+                raw.deadline = self.exchange.deadline
         followed._holdfast_clock = self.context.clock
         followed._holdfast_entry = entry = self.entry
         entry.busy = True
@@ -168,111 +174,11 @@ class ConnectionRecord:
         return followed
 
     def heard(self, response: Any) -> None:
-        """A response head said something about the connection."""
+        """A response head came; perhaps it says something about the connection."""
         headers = response.headers
-        terms = read_terms(response.version, headers.get("connection"), headers.get("keep-alive"))
-        reuse.heard(self.entry, terms, self.context.limits)
-
-    # -- a failure
-
-    def judge(
-        self, exchange: Exchange, error: BaseException, *, time_is_up: bool
-    ) -> tuple[FailureReport, Verdict | None]:
-        """The verdict, in a report; and why nobody else may repeat the request either. Brings the
-        body back to its start where the request is to be repeated."""
-        exchange.note_response()
-        policy = self.context.policy.retry
-        attempt = self._attempt(exchange, error, time_is_up=time_is_up)
-        danger = hazard(attempt, policy)
-        verdict = decide(attempt, policy)
-        if verdict.repeats and not exchange.rewind():
-            danger = verdict = Verdict.REFUSED_BODY
-        return self._report(exchange, attempt, verdict, error), danger
-
-    def _attempt(self, exchange: Exchange, error: BaseException, *, time_is_up: bool) -> Attempt:
-        call = in_progress.call
-        return Attempt(
-            progress=exchange.progress,
-            reused=exchange.reused,
-            safe=exchange.idempotent or (call is not None and call.vouches_for(exchange.method)),
-            replayable=exchange.replayable,
-            timed_out=time_is_up or is_timeout(error),
-            interrupted=is_interruption(error),
-            recovered=exchange.earlier is not None,
-            caller_covers=call is not None and call.covers(exchange.method),
-        )
-
-    def _report(
-        self, exchange: Exchange, attempt: Attempt, verdict: Verdict, error: BaseException
-    ) -> FailureReport:
-        cause = likely_cause(
-            attempt.progress,
-            phase=exchange.phase,
-            reused=attempt.reused,
-            timed_out=attempt.timed_out,
-            disconnected=is_disconnect(error),
-        )
-        return FailureReport(
-            origin=self.origin,
-            method=exchange.method,
-            phase=exchange.phase,
-            progress=attempt.progress,
-            verdict=verdict,
-            cause=cause,
-            reused=attempt.reused,
-            age=self.context.clock() - self.entry.opened_at,
-            idle=exchange.idle(self.context.clock()),
-            uses=max(0, self.entry.uses - 1),
-            keep_alive_timeout=self.entry.terms.idle_timeout,
-            error=describe(error),
-            earlier=exchange.earlier,
-        )
-
-    def body_failed(self, origin: Origin, error: Exception) -> None:
-        """A body that the caller was reading broke off. He has seen a part of it."""
-        report = FailureReport(
-            origin=self.origin,
-            method=origin.method,
-            phase=Phase.BODY,
-            progress=Progress.RESPONSE_STARTED,
-            verdict=Verdict.REFUSED_RESPONSE_STARTED,
-            cause=likely_cause(
-                Progress.RESPONSE_STARTED,
-                phase=Phase.BODY,
-                reused=origin.reused,
-                timed_out=is_timeout(error),
-                disconnected=is_disconnect(error),
-            ),
-            reused=origin.reused,
-            age=self.context.clock() - origin.entry.opened_at,
-            idle=origin.idle,
-            uses=max(0, origin.entry.uses - 1),
-            keep_alive_timeout=origin.entry.terms.idle_timeout,
-            error=describe(error),
-        )
-        attach(error, report)
-        self.context.decided(report)
-
-    def connect_failed(self, error: Exception) -> None:
-        """Nothing was sent, so whoever retries may do so freely."""
-        call, exchange = in_progress.call, self.exchange
-        report = FailureReport(
-            origin=self.origin,
-            method=None if call is None else call.method,
-            phase=Phase.CONNECT,
-            progress=Progress.NOT_SENT,
-            verdict=Verdict.LEFT_UNSENT,
-            cause=Cause.NOT_REACHED,
-            reused=False,
-            age=0.0,
-            idle=0.0,
-            uses=0,
-            keep_alive_timeout=None,
-            error=describe(error),
-            earlier=None if exchange is None else exchange.earlier,
-        )
-        attach(error, report)
-        self.context.decided(report)
+        if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
+            terms = read_terms(response.version, headers.get("connection"), headers.get("keep-alive"))
+            reuse.heard(self.entry, terms, self.context.limits)
 
 
 def tunnel_of(conn: Any) -> Tunnel | None:

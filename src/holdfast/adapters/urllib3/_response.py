@@ -9,12 +9,14 @@ from typing import Any
 from holdfast._core.entry import Entry
 from holdfast._core.peer import HTTP_1_1
 from holdfast._net.reading import WatchedSocketIO
+from holdfast._net.tcp_info import End
 from holdfast.adapters._swap import mixed
 from holdfast.adapters.urllib3._head import read_plain_head
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["ResilientResponse", "resilient_response_class"]
 
+_CUT = "Remote end closed connection inside the response head"
 SWITCHING_PROTOCOLS = 101
 OK = 200
 NO_CONTENT = 204
@@ -37,13 +39,34 @@ class ResilientResponse(http.client.HTTPResponse):
         """Bytes of it that came so far, as far as it is known."""
         return 0 if self._holdfast_raw is None else self._holdfast_raw.received
 
-    def begin(self, **kwargs: Any) -> None:
-        super().begin(**kwargs)
+    @property
+    def at_end(self) -> bool:
+        """The peer's end of the stream was read, or failed, or it cannot be told."""
         raw = self._holdfast_raw
+        return raw is None or raw.at_end or raw.end is not None
+
+    @property
+    def end(self) -> End | None:
+        """What the kernel said when the stream ended or failed."""
+        return None if self._holdfast_raw is None else self._holdfast_raw.end
+
+    def take_your_time(self, timeout: float | None) -> None:
+        """The answer is handed over, and no deadline holds for the reading of its body."""
+        if self._holdfast_raw is not None:
+            self._holdfast_raw.take_your_time(timeout)
+
+    def begin(self, **kwargs: Any) -> None:
+        raw = self._holdfast_raw
+        try:
+            super().begin(**kwargs)
+        except http.client.HTTPException as error:
+            if raw is not None and raw.received and raw.at_end and not raw.ends_line:
+                raise http.client.RemoteDisconnected(_CUT) from error
+            raise
         if raw is not None and raw.at_end and not raw.ends_line:
             # http.client takes the end of the stream for the end of the head. At a line boundary
             # some servers really end it so; inside a line a part of it is missing.
-            raise http.client.RemoteDisconnected("Remote end closed connection inside the response head")
+            raise http.client.RemoteDisconnected(_CUT)
         self._judge_head()
 
     def _judge_head(self) -> None:
