@@ -217,7 +217,9 @@ WORDS: list[Enum] = [
     *holdfast.Verdict,
     *holdfast.CloseReason,
     *holdfast.Progress,
+    *holdfast.Evidence,
     *holdfast.Phase,
+    *holdfast.EndedBy,
     *holdfast.Cause,
 ]
 
@@ -235,15 +237,16 @@ def test_the_reference_names_every_fault(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [holdfast.PoolLimits, holdfast.TcpKeepalive, holdfast.RetryPolicy, holdfast.Policy]
+    "kind",
+    [holdfast.PoolLimits, holdfast.TcpKeepalive, holdfast.RetryPolicy, holdfast.RetryBudget, holdfast.Policy],
 )
 def test_the_reference_gives_every_default(kind: Any) -> None:
     page = (ROOT / "docs/reference/api.md").read_text("utf-8")
     for setting in fields(kind):
         default = getattr(kind(), setting.name)
         shown = f"{type(default).__name__}()" if hasattr(default, "__dataclass_fields__") else repr(default)
-        if setting.name == "clock":
-            shown = "time.monotonic"
+        if setting.name in {"clock", "sleep"}:
+            shown = {"clock": "time.monotonic", "sleep": "time.sleep"}[setting.name]
         assert f"| `{setting.name}` | `{shown}` |" in page
 
 
