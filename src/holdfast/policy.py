@@ -9,11 +9,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.errors import PolicyError
 from holdfast.events import Event
 
-__all__ = ["Policy", "PoolLimits", "RetryPolicy", "TcpKeepalive"]
+__all__ = ["Heartbeat", "Policy", "PoolLimits", "RetryPolicy", "TcpKeepalive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,69 @@ class TcpKeepalive:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """A message of the application's own protocol that shows an idle connection to be of use.
+
+    Unlike TCP keepalive it passes balancers and proxies that work above TCP, and it reaches the
+    process behind the kernel. Either ``send`` and ``expect``, or ``call``. Ready-made ones for
+    Redis, memcached, PostgreSQL, SMTP and length-prefixed frames are in
+    :mod:`holdfast.adapters.sockets.heartbeats`.
+
+    A beat is sent once and not again while it is unanswered: TCP delivers the first or nothing. So a
+    dead peer is found within ``interval * (misses + 1) + timeout`` seconds of its last sign of life.
+    """
+
+    send: bytes | None = None
+    """Bytes to send."""
+
+    expect: bytes | Callable[[bytes], bool] | None = None
+    """The answer: these bytes exactly, or a function of all bytes received so far that returns True
+    when they are the whole answer, False while more has to come, and raises ``ValueError`` when
+    they are no answer. It runs in the watcher's thread: it must be quick."""
+
+    call: Callable[[Any], object] | None = None
+    """A function of the socket that does the exchange itself, with ``timeout`` set on the socket,
+    in a small pool of worker threads. Raising, or returning ``False``, is a failure."""
+
+    interval: float = 15.0
+    """Seconds a connection lies idle before it is asked. Default 15: twice within the shortest
+    idle limits that are common (30 to 60 seconds)."""
+
+    jitter: float = 0.1
+    """Fraction (0 to 1) by which each connection's interval is shortened at random. Default 0.1:
+    connections opened together are not all asked together."""
+
+    timeout: float = 2.0
+    """Seconds to wait for the whole answer. Default 2: above the initial retransmission (1 s), so
+    that one lost packet is not taken for a death. No longer than ``interval``."""
+
+    misses: int = 0
+    """How often the answer may be late, by ``interval`` each time, before the connection is given up.
+    Default 0. Meanwhile it is not lent, and it is given up at once if somebody waits for its place."""
+
+    def __post_init__(self) -> None:
+        for setting in ("interval", "timeout"):
+            _require_seconds(setting, getattr(self, setting))
+        _require_fraction("jitter", self.jitter)
+        _require_count("misses", self.misses, least=0)
+        if self.timeout > self.interval:
+            rule = f"must not be longer than interval={self.interval!r}: beats would overlap"
+            raise PolicyError("timeout", self.timeout, rule)
+        self._check_form()
+
+    def _check_form(self) -> None:
+        if self.call is not None:
+            if not callable(self.call):
+                raise PolicyError("call", self.call, "must be callable, and take the socket")
+            if self.send is not None or self.expect is not None:
+                raise PolicyError("call", self.call, "stands alone: send and expect must not be given")
+            return
+        _require_bytes("send", self.send, "or give call")
+        if not callable(self.expect):
+            _require_bytes("expect", self.expect, "or a callable")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """When holdfast itself repeats a request whose connection failed.
 
@@ -123,6 +187,8 @@ class Policy:
     limits: PoolLimits = field(default_factory=PoolLimits)
     keepalive: TcpKeepalive | None = field(default_factory=TcpKeepalive)
     """``None`` leaves the sockets' options alone."""
+    heartbeat: Heartbeat | None = None
+    """Used by :class:`holdfast.SocketPool` on idle connections; wrapped HTTP clients have none."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     listener: Callable[[Event], None] | None = None
     """Called with every event of :mod:`holdfast.events`, in the thread that caused it, with no
@@ -139,6 +205,8 @@ class Policy:
         _require_instance("limits", self.limits, PoolLimits)
         if self.keepalive is not None:
             _require_instance("keepalive", self.keepalive, TcpKeepalive)
+        if self.heartbeat is not None:
+            _require_instance("heartbeat", self.heartbeat, Heartbeat)
         _require_instance("retry", self.retry, RetryPolicy)
         if self.listener is not None and not callable(self.listener):
             raise PolicyError("listener", self.listener, "must be callable or None")
@@ -158,9 +226,9 @@ def _require_seconds(setting: str, value: object, *, optional: bool = False, zer
         raise PolicyError(setting, value, rule)
 
 
-def _require_count(setting: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PolicyError(setting, value, "must be a whole number, 1 or more")
+def _require_count(setting: str, value: object, *, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise PolicyError(setting, value, f"must be a whole number, {least} or more")
 
 
 def _require_fraction(setting: str, value: object) -> None:
@@ -171,6 +239,11 @@ def _require_fraction(setting: str, value: object) -> None:
 def _require_bool(setting: str, value: object) -> None:
     if not isinstance(value, bool):
         raise PolicyError(setting, value, "must be True or False")
+
+
+def _require_bytes(setting: str, value: object, alternative: str) -> None:
+    if not isinstance(value, bytes) or not value:
+        raise PolicyError(setting, value, f"must be bytes, at least one; {alternative}")
 
 
 def _require_instance(setting: str, value: object, kind: type) -> None:
