@@ -58,7 +58,7 @@ class PoolCore:
             entry = self._fresh.popitem()[0]
         except KeyError:
             return None
-        if now - entry.idle_since < entry.idle_allowance and now < entry.old_at and entry.doomed is None:
+        if now - entry.idle_since < entry.idle_allowance and now < entry.old_at:
             entry.state = State.LEASED
             return entry
         # Back to where it was. Only its limits say that it must go, and the locked way asks them again.
@@ -72,7 +72,7 @@ class PoolCore:
         entry.state = State.IDLE
         self._fresh[entry] = True
         # Asked after it was laid down; see above.
-        return self._ask_after_return or entry.alarm is None or entry.doomed is not None
+        return self._ask_after_return or entry.alarm is None
 
     # -- with the lock: lending
 
@@ -148,6 +148,8 @@ class PoolCore:
 
     def retire(self, entry: PoolEntry, reason: CloseReason, now: float) -> None:
         """Whoever has it wants it gone. Its place is free at once."""
+        if entry.state is State.LEASED:
+            entry.uses += 1
         self._close(entry, reason)
         self._serve(now)
         self._warm(now)

@@ -26,16 +26,15 @@ class Lease(Generic[SocketT]):
     Left by an exception, the connection is discarded: nobody knows what is still on its way.
     """
 
-    __slots__ = ("__weakref__", "_code", "_entry", "_instruction", "_owner", "_pool", "_sock")
+    __slots__ = ("_code", "_entry", "_instruction", "_owner", "_pool")
 
-    def __init__(self, pool: PoolDriver[SocketT], entry: PoolEntry, sock: SocketT, depth: int = 2) -> None:
+    def __init__(self, pool: PoolDriver[SocketT], entry: PoolEntry) -> None:
         self._pool = pool
         self._entry: PoolEntry | None = entry
-        self._sock = sock
         self._owner = get_ident()
         # Where it was taken, for the warning if it is dropped. Not the frame, which would keep all
         # its variables alive; and the line is reckoned when somebody asks.
-        frame = sys._getframe(depth)
+        frame = sys._getframe(2)
         self._code: CodeType = frame.f_code
         self._instruction = frame.f_lasti
 
@@ -45,7 +44,8 @@ class Lease(Generic[SocketT]):
         entry = self._entry
         if entry is None or self._owner != get_ident() or entry.state is State.LOST:
             raise self._misuse("its socket was asked for")
-        return self._sock
+        sock: SocketT = entry.link.sock
+        return sock
 
     @property
     def reused(self) -> bool:
@@ -60,7 +60,13 @@ class Lease(Generic[SocketT]):
         if entry is None or self._owner != get_ident():
             raise self._misuse("release() was called")
         self._entry = None
-        self._pool._take_back(entry, self._sock)
+        pool, link = self._pool, entry.link
+        sock = link.sock
+        # Closed by its user, or left with another timeout, or to be reset: then it is not ready.
+        if sock.gettimeout() != link.timeout or sock.fileno() < 0:
+            pool._take_back(entry)
+        elif pool._give_back(entry, pool._clock()):
+            pool._settle(entry)
 
     def discard(self) -> None:
         """Closes the connection."""
@@ -84,12 +90,13 @@ class Lease(Generic[SocketT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # None: released or discarded inside the block, on purpose.
         entry = self._entry
-        if entry is None:
-            # Released or discarded inside the block, on purpose.
-            return
         if kind is None:
-            self.release()
+            if entry is not None:
+                self.release()
+            return
+        if entry is None:
             return
         self._entry = None
         self._pool._discard(entry, error)
@@ -99,8 +106,7 @@ class Lease(Generic[SocketT]):
         return f"<Lease of {self._pool.name}, {state}, taken at {self.taken_at}>"
 
     def __del__(self) -> None:
-        # The interpreter, or __init__, may not have come far enough.
-        entry = getattr(self, "_entry", None)
+        entry = self._entry
         if entry is None:
             return
         self._entry = None

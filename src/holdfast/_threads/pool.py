@@ -51,6 +51,7 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._lock = threading.Lock()
         self._all_back = threading.Condition(self._lock)
         self._core = PoolCore(self._sizes, self._policy.limits, self._policy.heartbeat)
+        self._lend, self._give_back = self._core.lend, self._core.give_back
         self._timer = Timer(weakly(self, PoolDriver._timer_rang))
         self._timer_at: float | None = None
         self._leaks: deque[PoolEntry] = deque()
@@ -95,13 +96,15 @@ class PoolDriver(ABC, Generic[SocketT]):
         """
         if timeout is not None:
             check_timeout(timeout)
-        entry = self._core.lend(self._clock())
+        entry = self._lend(self._clock())
         if entry is None:
             entry = self._acquire_slowly(timeout)
-        elif (reason := entry.link.look()) is not None:
-            entry = self._acquire_slowly(timeout, entry, reason)
-        self._counts.acquired()
-        return Lease(self, entry, entry.link.sock)
+        else:
+            link = entry.link
+            # The way most go: nothing happened on the descriptor, and TLS holds nothing back.
+            if (link.poll() or link.pending is not None) and (reason := link.look()) is not None:
+                entry = self._acquire_slowly(timeout, entry, reason)
+        return Lease(self, entry)
 
     def _acquire_slowly(
         self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
@@ -177,15 +180,16 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     # -- taking back
 
-    def _take_back(self, entry: PoolEntry, sock: SocketT) -> None:
-        """``sock``: as it was lent."""
-        if not entry.link.is_tidy():
-            reason = self._tidied(entry)
-            if reason is not None:
-                self._retire(entry, reason)
-                return
-        if self._core.give_back(entry, self._clock()):
-            self._tell(lambda core, now: core.settle(entry, now))
+    def _take_back(self, entry: PoolEntry) -> None:
+        """The way few go: it must be made ready for others first."""
+        reason = self._tidied(entry)
+        if reason is not None:
+            self._retire(entry, reason)
+        elif self._give_back(entry, self._clock()):
+            self._settle(entry)
+
+    def _settle(self, entry: PoolEntry) -> None:
+        self._tell(lambda core, now: core.settle(entry, now))
 
     def _tidied(self, entry: PoolEntry) -> CloseReason | None:
         try:
@@ -279,7 +283,7 @@ class PoolDriver(ABC, Generic[SocketT]):
         for action in actions:
             match action:
                 case Close(entry, reason):
-                    self._counts.closed(reason)
+                    self._counts.closed(reason, entry.uses)
                     self._close(entry, reason)
                 case Grant(ticket, _) | Refuse(ticket, _):
                     ticket.wake.release()

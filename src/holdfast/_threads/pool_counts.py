@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from holdfast._threads.tally import Ticker
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["PoolCounts"]
 
 
 class PoolCounts:
-    """Acquiring counts without a lock; everything else is rare."""
+    """What is rare is counted here. Leases are not: their number is the sum of what all entries carried."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ticker = Ticker()
-        self.acquired = self._ticker.tick
+        self.uses = 0
+        """Leases that connections carried which are closed now."""
         self.opened = 0
         self.waits = 0
         self.longest_wait = 0.0
@@ -25,18 +24,15 @@ class PoolCounts:
         self.beats = 0
         self.closes: Counter[CloseReason] = Counter()
 
-    def total(self) -> int:
-        with self._lock:
-            return self._ticker.value()
-
     def waited(self, seconds: float) -> None:
         with self._lock:
             self.waits += 1
             self.longest_wait = max(self.longest_wait, seconds)
 
-    def closed(self, reason: CloseReason) -> None:
+    def closed(self, reason: CloseReason, uses: int) -> None:
         with self._lock:
             self.closes[reason] += 1
+            self.uses += uses
 
     def leaked(self) -> None:
         with self._lock:

@@ -17,9 +17,13 @@ from holdfast.errors import (
 __all__ = ["check_timeout", "refusal", "timed_out"]
 
 
-def check_timeout(timeout: object) -> None:
+def check_timeout(timeout: object, setting: str = "timeout", *, zero: bool = True) -> None:
+    if timeout is None:
+        return
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise PolicyError("timeout", timeout, "must be a number of seconds, 0 or more, or None")
+        raise PolicyError(setting, timeout, "must be a number of seconds, 0 or more, or None")
+    if timeout == 0 and not zero:
+        raise PolicyError(setting, timeout, "must be more than 0 seconds, or None")
 
 
 def refusal(name: str, why: WhyRefused, core: PoolCore, sizes: PoolSizes) -> PoolError:

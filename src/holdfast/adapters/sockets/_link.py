@@ -40,14 +40,14 @@ class Link:
         "_beating",
         "_entry",
         "_look",
-        "_needs_reset",
-        "_pending",
-        "_poll",
         "_pool",
         "_timeout",
         "caller",
         "descriptor",
+        "pending",
+        "poll",
         "sock",
+        "timeout",
     )
 
     def __init__(self, pool: SocketPool, entry: PoolEntry, sock: socket.socket, *, needs_reset: bool) -> None:
@@ -56,26 +56,22 @@ class Link:
         self.sock = sock
         self.descriptor = sock.fileno()
         self._timeout = sock.gettimeout()
-        self._needs_reset = needs_reset
+        self.timeout = -1.0 if needs_reset else self._timeout
+        """What the socket's timeout is when it needs no tidying; never, if it has to be reset."""
         self._look = Look(sock)
-        self._poll = self._look.poll or _something_may_be_there
-        self._pending = self._look.pending
+        self.poll = self._look.poll or _something_may_be_there
+        self.pending = self._look.pending
         self._beating: Beating | None = None
         self.caller: threading.Thread | None = None
         """The thread in which somebody's heartbeat function runs."""
 
     def look(self) -> CloseReason | None:
         """Why it must not be lent. On a plain socket on which nothing happened, one system call."""
-        if not self._poll() and self._pending is None:
+        if not self.poll() and self.pending is None:
             return None
         if self.sock.fileno() < 0:
             return CloseReason.CLOSED_LOCALLY
         return _REASONS.get(self._look())
-
-    def is_tidy(self) -> bool:
-        """Whether its lease left nothing behind that others would notice."""
-        sock = self.sock
-        return sock.gettimeout() == self._timeout and sock.fileno() >= 0 and not self._needs_reset
 
     def tidy(self) -> CloseReason | None:
         if self.sock.fileno() < 0:

@@ -13,6 +13,7 @@ from typing import Any
 from holdfast._core.addresses import AddressBook
 from holdfast._net.connecting import Address, Endpoint, connect_failed, dial, resolve
 from holdfast._net.tcp_keepalive import apply_keepalive
+from holdfast._threads.refusals import check_timeout
 from holdfast.errors import AcquireTimeoutError, ConnectError, PolicyError
 from holdfast.policy import TcpKeepalive
 
@@ -37,6 +38,11 @@ class Opener:
         on_connect: Callable[[Any], object] | None,
     ) -> None:
         _check_address(address)
+        check_timeout(connect_timeout, "connect_timeout", zero=False)
+        check_timeout(timeout, "timeout", zero=False)
+        for setting, value in (("connect", connect), ("on_connect", on_connect)):
+            if value is not None and not callable(value):
+                raise PolicyError(setting, value, "must be callable or None")
         self._address = address
         self._name = name_of(address, ssl_context)
         self._keepalive = keepalive

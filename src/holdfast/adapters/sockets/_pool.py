@@ -18,6 +18,7 @@ from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._net.connecting import Address
 from holdfast._threads.pool import PoolDriver
+from holdfast._threads.refusals import check_timeout
 from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_workers
 from holdfast.adapters.sockets._beating_calls import run_call
@@ -107,6 +108,9 @@ class SocketPool(PoolDriver[socket.socket]):
             connect=connect,
             on_connect=on_connect,
         )
+        check_timeout(acquire_timeout, "acquire_timeout")
+        if on_release is not None and not callable(on_release):
+            raise PolicyError("on_release", on_release, "must be callable or None")
         self._on_release = on_release
         # A connection that is used once and closed is never idle, so there is nothing to watch.
         self._is_watched = policy.limits.max_uses != 1 or min_idle > 0
@@ -119,16 +123,18 @@ class SocketPool(PoolDriver[socket.socket]):
         counts = self._counts
         with self._lock:
             states = [entry.state for entry in self._core.everything]
+            uses = counts.uses + sum(entry.uses for entry in self._core.everything)
             idle, waiting = self._core.idle, len(self._core.waiting)
         checking = states.count(State.CHECKING) + states.count(State.DOUBTED)
         opening = states.count(State.OPENING)
+        leased = len(states) - idle - checking - opening
         return PoolStats(
             idle=idle,
-            leased=len(states) - idle - checking - opening,
+            leased=leased,
             opening=opening,
             checking=checking,
             waiting=waiting,
-            acquired=counts.total(),
+            acquired=uses + leased,
             opened=counts.opened,
             waits=counts.waits,
             longest_wait=counts.longest_wait,
@@ -149,10 +155,13 @@ class SocketPool(PoolDriver[socket.socket]):
         return f"<SocketPool {self.name}, {len(self._core.everything)} of {self._sizes.maxsize} open>"
 
     def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is None or not core.everything:
+        core, timer = getattr(self, "_core", None), getattr(self, "_timer", None)
+        if core is None or timer is None:
             return
         # No lock may be taken here: the garbage collector runs anywhere.
+        the_watcher().call_soon(lambda: the_watcher().set(timer, None))
+        if not core.everything:
+            return
         for entry in list(core.everything):
             if entry.link is not None:
                 the_watcher().call_soon(entry.link.close)
