@@ -312,7 +312,9 @@ def release_elsewhere(lease: holdfast.Lease[socket.socket]) -> None:
     lease.release()
 
 
-def test_a_waiter_that_is_interrupted_as_he_is_served_hands_on_what_he_got(peer: Peer) -> None:
+def test_a_waiter_that_is_interrupted_as_he_is_served_hands_on_what_he_got(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SocketPool(peer.address, maxsize=1) as pool:
         lease = pool.acquire()
 
@@ -320,21 +322,18 @@ def test_a_waiter_that_is_interrupted_as_he_is_served_hands_on_what_he_got(peer:
             """Waits like a lock, is served, and is then interrupted as by Ctrl-C."""
 
             def acquire(self, timeout: float = -1) -> bool:
-                if timeout == -1:
-                    return True
-                release_elsewhere(lease)
-                raise KeyboardInterrupt
+                if timeout != -1:
+                    release_elsewhere(lease)
+                    raise KeyboardInterrupt
+                return True
 
             def release(self) -> None:
                 pass
 
-        made = threading.Lock
-        threading.Lock = Interrupting  # type: ignore[assignment, misc]
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                pool.acquire(timeout=5)
-        finally:
-            threading.Lock = made
+        monkeypatch.setattr(threading, "Lock", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            pool.acquire(timeout=5)
+        monkeypatch.undo()
         assert pool.stats().idle == 1
         assert ask(pool) == b"hello"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -17,7 +18,11 @@ from holdfast.policy import Heartbeat, PoolLimits
 from holdfast.vocabulary import CloseReason
 
 STEPS = {(start, end) for moves in TRANSITIONS.values() for start, end in moves.items()}
-BEAT = Heartbeat(send=b"ping", expect=b"pong", interval=10, timeout=2, misses=1)
+BEATS = [
+    None,
+    Heartbeat(send=b"ping", expect=b"pong", interval=10, timeout=2, misses=1),
+    Heartbeat(call=len, interval=10, timeout=2),
+]
 
 seconds = st.floats(min_value=0, max_value=40)
 rarely = st.integers(0, 19).map(lambda n: n == 19)
@@ -59,10 +64,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.gone: set[PoolEntry] = set()
         self.closed = self.draining = False
 
-    @initialize(sizes=sizes(), limits=limits, beat=st.booleans())
-    def make(self, sizes: PoolSizes, limits: PoolLimits, *, beat: bool) -> None:
+    @initialize(sizes=sizes(), limits=limits, beat=st.sampled_from(BEATS))
+    def make(self, sizes: PoolSizes, limits: PoolLimits, beat: Heartbeat | None) -> None:
         self.sizes = sizes
-        self.core = PoolCore(sizes, limits, BEAT if beat else None)
+        self.core = PoolCore(sizes, limits, beat)
         self.core.start(self.now)
         self.carry_out()
 
@@ -100,7 +105,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     def receive(self, entry: PoolEntry) -> None:
         assert entry not in self.leased, "lent twice"
-        assert entry not in self.asked, "lent while it is being asked"
+        if entry in self.asked:
+            self.asked.remove(entry)
+            assert entry.asked_at == math.inf, "lent while it is being asked"
         assert entry not in self.gone, "lent after it was closed"
         if entry.state is State.OPENING:
             self.opening.append(entry)
@@ -183,10 +190,19 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.core.gave_up(ticket, self.now, even_if_served=True) is None
         self.carry_out()
 
+    @precondition(lambda self: self.core._asking.queued)
+    @rule(which=st.integers(0, 9))
+    def a_thread_is_free_for_a_function(self, which: int) -> None:
+        queued = list(self.core._asking.queued)
+        assert self.core.began(queued[which % len(queued)], self.now)
+
     @precondition(lambda self: self.asked)
     @rule(which=st.integers(0, 9), dead=st.booleans(), answered=st.booleans())
     def checked(self, which: int, *, dead: bool, answered: bool) -> None:
-        entry = self.asked.pop(which % len(self.asked))
+        entry = self.asked[which % len(self.asked)]
+        if entry in self.core._asking.queued:
+            return
+        self.asked.remove(entry)
         reason = CloseReason.PEER_CLOSED if dead else None
         self.core.checked(entry, reason, self.now, answered=answered)
         self.carry_out()
@@ -264,6 +280,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.core.idle == 0
             assert len(self.core.everything) == self.sizes.maxsize
             assert all(e.state is not State.DOUBTED for e in self.core.everything)
+            assert not self.core._asking.queued
 
     @invariant()
     def no_more_idle_than_allowed_and_none_after_the_end(self) -> None:

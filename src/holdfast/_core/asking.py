@@ -8,10 +8,11 @@ found ``interval * (misses + 1) + timeout`` after its last sign of life.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from holdfast._core.actions import Action, Beat, Check
 from holdfast._core.alarms import Alarms
-from holdfast._core.pool_entry import PoolEntry, Stimulus
+from holdfast._core.pool_entry import PoolEntry, State, Stimulus
 from holdfast.policy import Heartbeat
 
 __all__ = ["Asking", "beat_due"]
@@ -23,11 +24,14 @@ SHORTEST_WAIT = 0.001
 class Asking:
     """The notes of one pool."""
 
-    __slots__ = ("_heartbeat", "alarms")
+    __slots__ = ("_heartbeat", "alarms", "queued")
 
     def __init__(self, heartbeat: Heartbeat | None) -> None:
         self._heartbeat = heartbeat
         self.alarms = Alarms()
+        self.queued: dict[PoolEntry, None] = {}
+        """Reserved for somebody's function that has not begun: all threads for such may be busy. Its
+        time does not run yet, and who needs a connection may have it back."""
 
     def opened(self, entry: PoolEntry, now: float, jitter: float) -> None:
         """``jitter``: 0 to 1, its share of the heartbeat's jitter."""
@@ -45,9 +49,27 @@ class Asking:
         """How to find out about a reserved one: by a heartbeat, if there is one, else by a look."""
         if self._heartbeat is None:
             return Check(entry)
-        entry.asked_at = now
-        self._note(entry, now + self._heartbeat.timeout, now)
+        if self._heartbeat.call is not None:
+            entry.asked_at = math.inf
+            self.queued[entry] = None
+        else:
+            self._time_runs(entry, self._heartbeat, now)
         return Beat(entry)
+
+    def began(self, entry: PoolEntry, now: float) -> bool:
+        """A thread is free for it. False if it is not wanted any more."""
+        if entry not in self.queued or self._heartbeat is None:
+            return False
+        del self.queued[entry]
+        self._time_runs(entry, self._heartbeat, now)
+        return True
+
+    def expendable(self, entries: Iterable[PoolEntry]) -> PoolEntry | None:
+        """One that is reserved, and that somebody else needs more: one whose turn to be asked has not
+        come, or one whose answer is late and that has no right to its place any more."""
+        if self.queued:
+            return self.queued.popitem()[0]
+        return next((entry for entry in entries if entry.state is State.DOUBTED), None)
 
     def is_over(self, entry: PoolEntry, now: float, *, wanted: bool) -> bool:
         """The note of a reserved one rang: is it to be given up? ``wanted``: somebody waits."""
@@ -62,6 +84,10 @@ class Asking:
         # Else the note is from before it was asked.
         self._note(entry, self._late_at(entry, self._heartbeat), now)
         return False
+
+    def _time_runs(self, entry: PoolEntry, heartbeat: Heartbeat, now: float) -> None:
+        entry.asked_at = now
+        self._note(entry, now + heartbeat.timeout, now)
 
     def _late_at(self, entry: PoolEntry, heartbeat: Heartbeat) -> float:
         return entry.asked_at + heartbeat.timeout + entry.misses * heartbeat.interval

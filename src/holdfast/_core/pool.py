@@ -17,7 +17,7 @@ from holdfast._core import reuse
 from holdfast._core.actions import Action, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.asking import Asking, beat_due
 from holdfast._core.idle_place import IdlePlace
-from holdfast._core.pool_entry import PoolEntry, State, Stimulus
+from holdfast._core.pool_entry import UNDER_WATCH, PoolEntry, State, Stimulus
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
 from holdfast._core.warming import Warming
@@ -25,8 +25,6 @@ from holdfast.policy import Heartbeat, PoolLimits
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["PoolCore"]
-
-_UNDER_WATCH = (State.CHECKING, State.DOUBTED)
 
 
 class PoolCore:
@@ -185,7 +183,7 @@ class PoolCore:
         self, entry: PoolEntry, reason: CloseReason | None, now: float, *, answered: bool = False
     ) -> None:
         """What came of a check or heartbeat: a reason to close it, or None."""
-        if entry.state not in _UNDER_WATCH:
+        if entry.state not in UNDER_WATCH:
             return
         if reason is not None:
             self.retire(entry, reason, now)
@@ -196,10 +194,14 @@ class PoolCore:
             entry.heard_at = now
         self._lay_down(entry, Stimulus.ANSWER, now)
 
+    def began(self, entry: PoolEntry, now: float) -> bool:
+        """A thread is free for the heartbeat of this entry. False if nobody wants it any more."""
+        return self._asking.began(entry, now)
+
     def timer(self, now: float) -> None:
         """Call it when ``next_deadline`` has come. More often does no harm."""
         for entry in list(self._asking.alarms.due(now)):
-            if entry.state in _UNDER_WATCH:
+            if entry.state in UNDER_WATCH:
                 if self._asking.is_over(entry, now, wanted=bool(self.waiting)):
                     self._close(entry, CloseReason.HEARTBEAT_MISSED)
             elif self._idle.claim(entry):
@@ -233,10 +235,6 @@ class PoolCore:
                 self._close(entry, CloseReason.FORKED)
 
     @property
-    def ended(self) -> WhyRefused | None:
-        return self._ended
-
-    @property
     def idle(self) -> int:
         return len(self._idle)
 
@@ -260,21 +258,22 @@ class PoolCore:
                 entry.move(Stimulus.LEND)
                 return entry
             self._close(entry, reason)
-        if len(self.everything) >= self._sizes.maxsize:
-            self._give_up_a_doubted_one()
-        return self._new(now) if len(self.everything) < self._sizes.maxsize else None
+        if len(self.everything) < self._sizes.maxsize:
+            return self._new(now)
+        spare = self._asking.expendable(self.everything)
+        if spare is None:
+            return None
+        if spare.state is State.DOUBTED:
+            self._close(spare, CloseReason.HEARTBEAT_MISSED)
+            return self._new(now)
+        spare.move(Stimulus.ANSWER)
+        self._idle.put(spare)
+        return self._next(now)
 
     def _new(self, now: float) -> PoolEntry:
         entry = PoolEntry(now)
         self.everything[entry] = None
         return entry
-
-    def _give_up_a_doubted_one(self) -> None:
-        """One whose answer is late has no right to a place that somebody needs."""
-        for entry in self.everything:
-            if entry.state is State.DOUBTED:
-                self._close(entry, CloseReason.HEARTBEAT_MISSED)
-                return
 
     def _serve(self, now: float) -> None:
         while self.waiting:
@@ -324,9 +323,7 @@ class PoolCore:
     def _warm(self, now: float) -> None:
         if not self._sizes.min_idle or self._ended is not None:
             return
-        under_watch = sum(e.state in _UNDER_WATCH for e in self.everything)
-        size, idle = len(self.everything), self.idle
-        for _ in range(self._warming.lacking(size=size, idle=idle, under_watch=under_watch, now=now)):
+        for _ in range(self._warming.lacking(self.everything, self.idle, now)):
             entry = self._new(now)
             self._warming.under_way.add(entry)
             self.outbox.append(Open(entry))
@@ -340,7 +337,7 @@ class PoolCore:
         self._warming.not_before = None
         self._set_flags()
         for entry in list(self.everything):
-            if entry.state in _UNDER_WATCH or self._idle.claim(entry):
+            if entry.state in UNDER_WATCH or self._idle.claim(entry):
                 self._close(entry, CloseReason.CLOSED_LOCALLY)
         self._serve(now)
 
@@ -348,5 +345,6 @@ class PoolCore:
         entry.move(Stimulus.RETIRE)
         self.everything.pop(entry, None)
         self._warming.under_way.discard(entry)
+        self._asking.queued.pop(entry, None)
         self._asking.alarms.forget(entry, len(self.everything))
         self.outbox.append(Close(entry, reason))

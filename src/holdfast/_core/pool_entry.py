@@ -11,7 +11,7 @@ from typing import Any
 from holdfast._core.entry import Entry
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["OCCUPYING", "TRANSITIONS", "PoolEntry", "State", "Stimulus"]
+__all__ = ["OCCUPYING", "TRANSITIONS", "UNDER_WATCH", "PoolEntry", "State", "Stimulus"]
 
 
 class State(Enum):
@@ -67,6 +67,8 @@ TRANSITIONS: dict[Stimulus, dict[State, State]] = {
 
 OCCUPYING = frozenset(State) - {State.CLOSED, State.LOST}
 """States that count against ``maxsize``."""
+UNDER_WATCH = (State.CHECKING, State.DOUBTED)
+"""Neither free nor lent."""
 
 
 class PoolEntry(Entry):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast._core.pool_entry import PoolEntry
+from collections.abc import Collection
+
+from holdfast._core.pool_entry import UNDER_WATCH, PoolEntry
 from holdfast._core.pool_sizes import PoolSizes
 
 __all__ = ["Warming"]
@@ -21,14 +23,17 @@ class Warming:
         self.under_way: set[PoolEntry] = set()
         self.not_before: float | None = None
 
-    def lacking(self, *, size: int, idle: int, under_watch: int, now: float) -> int:
-        """How many to open. ``under_watch``: idle ones that are being asked."""
+    def lacking(self, entries: Collection[PoolEntry], idle: int, now: float) -> int:
+        """How many to open. Those that are being asked lie idle as well, in a way."""
         if self.not_before is not None:
             if now < self.not_before:
                 return 0
             self.not_before = None
-        lacking = self._sizes.min_idle - idle - under_watch - len(self.under_way)
-        return max(0, min(lacking, self._sizes.maxsize - size))
+        room = self._sizes.maxsize - len(entries)
+        if room <= 0 or idle >= self._sizes.min_idle:
+            return 0
+        idle += sum(entry.state in UNDER_WATCH for entry in entries) + len(self.under_way)
+        return max(0, min(self._sizes.min_idle - idle, room))
 
     def failed(self, now: float) -> None:
         self.not_before = now + PAUSE

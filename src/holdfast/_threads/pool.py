@@ -25,12 +25,13 @@ from holdfast._threads.lease import Lease, SocketT
 from holdfast._threads.pool_counts import PoolCounts
 from holdfast._threads.refusals import check_timeout, refusal, timed_out
 from holdfast._threads.watcher import Timer, the_watcher
+from holdfast._threads.weak import weakly
 from holdfast._threads.workers import the_workers
 from holdfast.errors import PoolError
 from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["PoolDriver", "weakly"]
+__all__ = ["PoolDriver"]
 
 
 class PoolDriver(ABC, Generic[SocketT]):
@@ -325,18 +326,6 @@ class PoolDriver(ABC, Generic[SocketT]):
         for action in core.outbox:
             if isinstance(action, Close):
                 self._close(action.entry, action.reason)
-
-
-def weakly(pool: PoolDriver[SocketT], call: Callable[..., None], *args: object) -> Callable[[], None]:
-    """Threads must not keep a pool alive that its user has dropped."""
-    reference = weakref.ref(pool)
-
-    def later() -> None:
-        alive = reference()
-        if alive is not None:
-            call(alive, *args)
-
-    return later
 
 
 _pools: weakref.WeakSet[PoolDriver] = weakref.WeakSet()  # type: ignore[type-arg]

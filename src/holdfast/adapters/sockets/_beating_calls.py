@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from holdfast._core.pool_entry import PoolEntry, State
+from holdfast._core.pool_entry import PoolEntry
 from holdfast.policy import Heartbeat
 from holdfast.vocabulary import CloseReason
 
@@ -18,8 +18,7 @@ __all__ = ["run_call"]
 
 def run_call(pool: SocketPool, entry: PoolEntry, heartbeat: Heartbeat) -> None:
     """If it takes too long the rules give the entry up, which closes the socket under it."""
-    if entry.state is not State.CHECKING:
-        # Its time was over before a thread was free.
+    if not pool._tell(lambda core, now: core.began(entry, now)):
         return
     link: Link = entry.link
     link.caller = threading.current_thread()
