@@ -103,5 +103,5 @@ class Peer:
             thread.start()
 
     def _handle(self, handler: Handler, conn: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), conn:
             handler(conn)
