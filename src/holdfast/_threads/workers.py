@@ -32,11 +32,11 @@ class Workers:
     def make_empty(self) -> None:
         """As it was at the start; after a fork the threads are the parent's."""
         self._lock = threading.Lock()
-        self._todo: deque[Callable[[], None]] = deque()
+        self._todo: deque[Callable[[], object]] = deque()
         self._running: set[threading.Thread] = set()
         self._stuck: set[threading.Thread] = set()
 
-    def do(self, work: Callable[[], None]) -> None:
+    def do(self, work: Callable[[], object]) -> None:
         """Soon, in another thread. What it raises is logged and dropped."""
         with self._lock:
             self._todo.append(work)
@@ -82,7 +82,7 @@ class Workers:
             del work
 
 
-def _call(work: Callable[[], None]) -> None:
+def _call(work: Callable[[], object]) -> None:
     try:
         work()
     except Exception:
