@@ -214,21 +214,33 @@ class Guard:
 class _Post:
     """The watch over one client."""
 
-    __slots__ = ("_client", "_descriptor", "_guard", "_timer")
+    __slots__ = ("_client", "_descriptor", "_guard", "_lock", "_over", "_timer")
 
     def __init__(self, guard: Guard, client: GuardedSocket) -> None:
         self._guard = guard
         self._client = client
         self._descriptor = client.sock.fileno()
-        self._timer = Timer(self._rang)
+        # By way of a call that is bound to the descriptor, so that it is over when `forget` returns.
+        watcher = the_watcher()
+        self._timer = Timer(lambda: watcher.call_soon(self._rang, self._descriptor, self.told))
+        self._lock = threading.Lock()
+        self._over = False
 
     def begin(self) -> None:
         the_watcher().watch(self._descriptor, self.told)
-        the_watcher().set(self._timer, self._client._silence.wake_at())
+        self._sleep()
 
     def end(self) -> None:
-        the_watcher().set(self._timer, None)
+        with self._lock:
+            self._over = True
+            the_watcher().set(self._timer, None)
         the_watcher().forget(self._descriptor, self.told)
+
+    def _sleep(self) -> None:
+        """Until the next time at which something may have to be done."""
+        with self._lock:
+            if not self._over:
+                the_watcher().set(self._timer, self._client._silence.wake_at())
 
     def told(self, signs: int) -> None:
         if signs & BROKEN:
@@ -238,7 +250,7 @@ class _Post:
             # In good order, perhaps, and its last words are still to be read. But if nobody reads
             # them, nobody closes it either.
             self._client._silence.ended(self._guard._now())
-            the_watcher().set(self._timer, self._client._silence.wake_at())
+            self._sleep()
 
     def _rang(self) -> None:
         sock, silence, now = self._client.sock, self._client._silence, self._guard._now()
@@ -255,8 +267,7 @@ class _Post:
             return
         if step is Step.ASK:
             self._guard._ask(self._client)
-        if not self._client.departed:
-            the_watcher().set(self._timer, silence.wake_at())
+        self._sleep()
 
 
 def _as_patient(patience: Patience) -> TcpKeepalive:
