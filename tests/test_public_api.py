@@ -27,6 +27,8 @@ PUBLIC = [
     importlib.import_module("holdfast.observe"),
     holdfast.adapters.urllib3,
     holdfast.adapters.requests,
+    importlib.import_module("holdfast.adapters.sockets"),
+    importlib.import_module("holdfast.adapters.sockets.heartbeats"),
     holdfast.testing,
 ]
 
@@ -70,7 +72,7 @@ def test_every_public_thing_says_what_it_is(module: ModuleType) -> None:
 
 
 def test_every_setting_tells_its_meaning_and_default() -> None:
-    for settings in (holdfast.PoolLimits, holdfast.TcpKeepalive, holdfast.RetryPolicy):
+    for settings in (holdfast.PoolLimits, holdfast.TcpKeepalive, holdfast.RetryPolicy, holdfast.Heartbeat):
         source = inspect.getsource(settings)
         for field in dataclasses.fields(settings):
             after = source.split(f"    {field.name}: ", 1)[1]

@@ -13,37 +13,56 @@ from __future__ import annotations
 import logging
 
 from holdfast.adapters import request_options, unwrap, wrap
+from holdfast.adapters.sockets import Lease, PoolStats, SocketPool
 from holdfast.errors import (
+    AcquireTimeoutError,
+    ConnectError,
     HoldfastError,
+    LeaseError,
     NotWrappableError,
     PolicyError,
+    PoolClosedError,
+    PoolError,
+    PortsExhaustedError,
     StrayAnswerError,
+    TooManyWaitingError,
     WrapConflictError,
 )
 from holdfast.observe import FailureReport, KeepaliveInEffect, Stats, TcpFacts, report, stats
-from holdfast.policy import Policy, PoolLimits, RetryBudget, RetryPolicy, TcpKeepalive
+from holdfast.policy import Heartbeat, Policy, PoolLimits, RetryBudget, RetryPolicy, TcpKeepalive
 from holdfast.vocabulary import Cause, CloseReason, EndedBy, Evidence, Phase, Progress, Verdict
 
 __all__ = [
+    "AcquireTimeoutError",
     "Cause",
     "CloseReason",
+    "ConnectError",
     "EndedBy",
     "Evidence",
     "FailureReport",
+    "Heartbeat",
     "HoldfastError",
     "KeepaliveInEffect",
+    "Lease",
+    "LeaseError",
     "NotWrappableError",
     "Phase",
     "Policy",
     "PolicyError",
+    "PoolClosedError",
+    "PoolError",
     "PoolLimits",
+    "PoolStats",
+    "PortsExhaustedError",
     "Progress",
     "RetryBudget",
     "RetryPolicy",
+    "SocketPool",
     "Stats",
     "StrayAnswerError",
     "TcpFacts",
     "TcpKeepalive",
+    "TooManyWaitingError",
     "Verdict",
     "WrapConflictError",
     "report",

@@ -85,6 +85,10 @@ class CloseReason(Enum):
     UNREAD_RESPONSE = "given back before its response was read to the end"
     FAILED = "it failed while in use"
     SUSPECT = "a connection of the same pool had just turned out to be dead"
+    HEARTBEAT_MISSED = "no answer to a heartbeat came in time"
+    HEARTBEAT_WRONG = "a heartbeat was answered otherwise than expected"
+    SURPLUS = "more connections were idle than max_idle allows"
+    LEAKED = "its lease was dropped without being released"
     FORKED = "it belongs to the parent process"
     CLOSED_LOCALLY = "closed by the pool or its user"
 

@@ -1,0 +1,56 @@
+"""Which of a name's addresses to try, in which order, and when again after a failure.
+
+A name is resolved for every connection, and all its addresses are tried. One that failed is left for
+last until its pause is over; pauses grow with each failure and are shortened at random, so that many
+clients do not come back at the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+__all__ = ["AddressBook", "pause_after"]
+
+AddressT = TypeVar("AddressT", bound=Hashable)
+
+FIRST_PAUSE = 0.1
+"""Seconds. A restart of a server on the same machine takes about that long."""
+LONGEST_PAUSE = 10.0
+"""Seconds. A server that is back shall not be waited for much longer than it took to come back."""
+MOST_REMEMBERED = 256
+"""Addresses. A name that resolves to ever new ones must not fill the memory."""
+
+
+def pause_after(failures: int, chance: float) -> float:
+    """Seconds until the next try. ``chance``: 0 to 1, a random number; half of the pause is fixed, so
+    that a first failure does cause one."""
+    ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
+    return ceiling * (1 + chance) / 2
+
+
+class AddressBook:
+    """Remembers failures. Not safe for threads by itself."""
+
+    def __init__(self) -> None:
+        self._failed: dict[Hashable, tuple[int, float]] = {}
+
+    def in_order(self, addresses: Sequence[AddressT], now: float) -> list[AddressT]:
+        """Those without a pause first, as the resolver ordered them, then those whose pause ends first."""
+        return sorted(addresses, key=lambda address: max(now, self.ready_at(address, now)))
+
+    def ready_at(self, address: Hashable, now: float) -> float:
+        """When it may be tried again."""
+        return self._failed.get(address, (0, now))[1]
+
+    def failed(self, address: Hashable, now: float, chance: float) -> float:
+        """Returns its pause in seconds."""
+        failures = self._failed.pop(address, (0, now))[0] + 1
+        pause = pause_after(failures, chance)
+        self._failed[address] = (failures, now + pause)
+        if len(self._failed) > MOST_REMEMBERED:
+            del self._failed[next(iter(self._failed))]
+        return pause
+
+    def worked(self, address: Hashable) -> None:
+        self._failed.pop(address, None)

@@ -1,0 +1,340 @@
+"""Threads around the pool's rules: tell the rules under the lock, leave the lock, do what they want.
+
+Subclasses know what is pooled. They open it, close it, look at it and ask it; the rules and the waiting
+are here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Generic
+
+from holdfast._core.actions import Beat, Check, Close, Grant, Open, Refuse, WhyRefused
+from holdfast._core.pool import PoolCore
+from holdfast._core.pool_entry import PoolEntry, State
+from holdfast._core.pool_sizes import PoolSizes
+from holdfast._core.waiting import Ticket
+from holdfast._threads.lease import Lease, SocketT
+from holdfast._threads.pool_counts import PoolCounts
+from holdfast._threads.refusals import check_timeout, refusal, timed_out
+from holdfast._threads.watcher import Timer, the_watcher
+from holdfast._threads.weak import weakly
+from holdfast._threads.workers import the_workers
+from holdfast.errors import PoolError
+from holdfast.policy import Policy
+from holdfast.vocabulary import CloseReason
+
+__all__ = ["PoolDriver"]
+
+
+class PoolDriver(ABC, Generic[SocketT]):
+    """A pool for any number of threads."""
+
+    def __init__(self, name: str, sizes: PoolSizes, policy: Policy, acquire_timeout: float | None) -> None:
+        self.name = name
+        """For messages: what is pooled."""
+        self._sizes = sizes
+        self._policy = policy
+        self._clock = policy.clock
+        self._acquire_timeout = acquire_timeout
+        self._counts = PoolCounts()
+        self._make_empty()
+        _pools.add(self)
+
+    def _make_empty(self) -> None:
+        self._lock = threading.Lock()
+        self._all_back = threading.Condition(self._lock)
+        self._core = PoolCore(self._sizes, self._policy.limits, self._policy.heartbeat)
+        self._lend, self._give_back = self._core.lend, self._core.give_back
+        self._timer = Timer(weakly(self, PoolDriver._timer_rang))
+        self._timer_at: float | None = None
+        self._leaks: deque[PoolEntry] = deque()
+
+    # -- what subclasses know
+
+    @abstractmethod
+    def _open(self, entry: PoolEntry, deadline: float | None) -> None:
+        """Connects, and sets ``entry.link``. May block, until ``deadline`` (as ``time.monotonic`` has
+        it) at the most."""
+
+    @abstractmethod
+    def _close(self, entry: PoolEntry, reason: CloseReason) -> None:
+        """Closes what ``entry.link`` stands for."""
+
+    @abstractmethod
+    def _look(self, entry: PoolEntry) -> CloseReason | None:
+        """Why it must not be lent, as far as can be seen without blocking."""
+
+    @abstractmethod
+    def _beat(self, entry: PoolEntry) -> None:
+        """Starts a heartbeat, without blocking, that ends in ``_checked``."""
+
+    @abstractmethod
+    def _tidy(self, entry: PoolEntry) -> CloseReason | None:
+        """Its lease ended well: makes it ready for others. May block."""
+
+    @abstractmethod
+    def _is_stale(self, entry: PoolEntry, error: BaseException | None) -> bool:
+        """Whether this failure says something about the other connections as well."""
+
+    # -- lending
+
+    def acquire(self, timeout: float | None = None) -> Lease[SocketT]:
+        """Lends a connection: an idle one, the one used last, or a new one, or waits for one.
+
+        ``timeout``: seconds for waiting and connecting together; 0 does not wait. Default: the pool's
+        ``acquire_timeout``. Callers are served in the order they came.
+
+        Raises :class:`~holdfast.errors.AcquireTimeoutError`, :class:`~holdfast.errors.ConnectError`,
+        :class:`~holdfast.errors.TooManyWaitingError` or :class:`~holdfast.errors.PoolClosedError`.
+        """
+        if timeout is not None:
+            check_timeout(timeout)
+        entry = self._lend(self._clock())
+        if entry is None:
+            entry = self._acquire_slowly(timeout)
+        else:
+            link = entry.link
+            # The way most go: nothing happened on the descriptor, and TLS holds nothing back.
+            if (link.poll() or link.pending is not None) and (reason := link.look()) is not None:
+                entry = self._acquire_slowly(timeout, entry, reason)
+        return Lease(self, entry)
+
+    def _acquire_slowly(
+        self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
+    ) -> PoolEntry:
+        self._reap()
+        timeout = self._acquire_timeout if timeout is None else timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        entry = dead or self._request(timeout, deadline)
+        if dead is not None and why is not None:
+            entry = self._replace(dead, why, timeout, deadline)
+        while entry.state is not State.OPENING:
+            reason = entry.link.look()
+            if reason is None:
+                return entry
+            entry = self._replace(entry, reason, timeout, deadline)
+        self._connect(entry, deadline)
+        return entry
+
+    def _request(self, timeout: float | None, deadline: float | None) -> PoolEntry:
+        wake = threading.Lock()
+        with self._lock:
+            answer = self._core.request(self._clock(), wake)
+            actions = self._take_actions_locked()
+            if isinstance(answer, Ticket):
+                wake.acquire()
+        self._carry_out(actions)
+        if isinstance(answer, WhyRefused):
+            raise self._refusal(answer)
+        return self._wait(answer, timeout, deadline) if isinstance(answer, Ticket) else answer
+
+    def _replace(
+        self, entry: PoolEntry, reason: CloseReason, timeout: float | None, deadline: float | None
+    ) -> PoolEntry:
+        """The one he got is dead, and nobody had ended it: the others may be as well."""
+        with self._lock:
+            other = self._core.replace(entry, reason, self._clock())
+            self._core.recheck(self._clock())
+            actions = self._take_actions_locked()
+        self._carry_out(actions)
+        return other or self._request(timeout, deadline)
+
+    def _wait(self, ticket: Ticket, timeout: float | None, deadline: float | None) -> PoolEntry:
+        started = time.monotonic()
+        try:
+            left = -1 if deadline is None else max(0.0, deadline - started)
+            ticket.wake.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+        except BaseException:
+            self._tell(lambda core, now: core.gave_up(ticket, now, even_if_served=True))
+            raise
+        finally:
+            self._counts.waited(time.monotonic() - started)
+        if ticket.entry is None and ticket.why_refused is None:
+            # His time ran out. He may be served at this very moment; the lock tells.
+            self._tell(lambda core, now: core.gave_up(ticket, now))
+        if ticket.why_refused is not None:
+            raise self._refusal(ticket.why_refused)
+        if ticket.entry is None:
+            raise timed_out(self.name, timeout, self._core, self._sizes)
+        return ticket.entry
+
+    def _connect(self, entry: PoolEntry, deadline: float | None) -> None:
+        try:
+            self._open(entry, deadline)
+        except BaseException:
+            self._tell(lambda core, now: core.open_failed(entry, now))
+            raise
+        if not self._opened(entry):
+            raise self._refusal(WhyRefused.CLOSED)
+
+    def _opened(self, entry: PoolEntry) -> bool:
+        jitter = random.random()  # noqa: S311 - spreads load
+        return bool(self._tell(lambda core, now: core.opened(entry, now, jitter)))
+
+    # -- taking back
+
+    def _take_back(self, entry: PoolEntry) -> None:
+        """The way few go: it must be made ready for others first."""
+        reason = self._tidied(entry)
+        if reason is not None:
+            self._retire(entry, reason)
+        elif self._give_back(entry, self._clock()):
+            self._settle(entry)
+
+    def _settle(self, entry: PoolEntry) -> None:
+        self._tell(lambda core, now: core.settle(entry, now))
+
+    def _tidied(self, entry: PoolEntry) -> CloseReason | None:
+        try:
+            return self._tidy(entry)
+        except Exception:  # noqa: BLE001 - the user's work is done; only the connection is of no use any more
+            return CloseReason.FAILED
+        except BaseException as error:
+            self._discard(entry, error)
+            raise
+
+    def _discard(self, entry: PoolEntry, error: BaseException | None) -> None:
+        reason = CloseReason.CLOSED_LOCALLY if error is None else CloseReason.FAILED
+        stale = self._is_stale(entry, error)
+
+        def tell(core: PoolCore, now: float) -> None:
+            core.retire(entry, entry.doomed or reason, now)
+            if stale:
+                core.recheck(now)
+
+        self._tell(tell)
+
+    def _retire(self, entry: PoolEntry, reason: CloseReason) -> None:
+        self._tell(lambda core, now: core.retire(entry, reason, now))
+
+    def _leaked(self, entry: PoolEntry) -> None:
+        """Called by the garbage collector: no lock, no closing."""
+        self._leaks.append(entry)
+        the_watcher().call_soon(weakly(self, PoolDriver._reap))
+
+    def _reap(self) -> None:
+        while self._leaks:
+            entry = self._leaks.popleft()
+            self._counts.leaked()
+            self._retire(entry, CloseReason.LEAKED)
+
+    # -- what the watcher and workers find
+
+    def _checked(self, entry: PoolEntry, reason: CloseReason | None, *, answered: bool = False) -> None:
+        self._tell(lambda core, now: core.checked(entry, reason, now, answered=answered))
+
+    def _startled(self, entry: PoolEntry, reason: CloseReason) -> None:
+        """The peer ended it."""
+        if self._tell(lambda core, now: core.startled(entry, reason, now)):
+            self._check(entry)
+
+    def _check(self, entry: PoolEntry) -> None:
+        self._checked(entry, self._look(entry))
+
+    def _timer_rang(self) -> None:
+        self._timer_at = None
+        self._tell(lambda core, now: core.timer(now))
+
+    # -- the end
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Lends nothing more, and waits until everything is back. True if it is.
+
+        Those who wait already are served. ``timeout`` in seconds; default: as long as it takes."""
+        if timeout is not None:
+            check_timeout(timeout)
+        self._tell(lambda core, now: core.drain(now))
+        with self._all_back:
+            return self._all_back.wait_for(lambda: not self._core.everything, timeout)
+
+    def close(self) -> None:
+        """Closes what is idle now, and what is lent when it comes back. Those who wait are refused.
+        Closing twice is harmless."""
+        self._reap()
+        self._tell(lambda core, now: core.close(now))
+        the_watcher().set(self._timer, None)
+        the_watcher().join_if_idle()
+
+    # -- telling the rules
+
+    def _tell(self, what: Callable[[PoolCore, float], object]) -> object:
+        with self._lock:
+            answer = what(self._core, self._clock())
+            actions = self._take_actions_locked()
+        self._carry_out(actions)
+        return answer
+
+    def _take_actions_locked(self) -> list[object]:
+        actions: list[object] = list(self._core.outbox)
+        self._core.outbox.clear()
+        self._arm_timer_locked()
+        if not self._core.everything:
+            self._all_back.notify_all()
+        return actions
+
+    def _carry_out(self, actions: list[object]) -> None:
+        for action in actions:
+            match action:
+                case Close(entry, reason):
+                    self._counts.closed(reason, entry.uses)
+                    self._close(entry, reason)
+                case Grant(ticket, _) | Refuse(ticket, _):
+                    ticket.wake.release()
+                case Check(entry):
+                    self._check(entry)
+                case Beat(entry):
+                    self._beat(entry)
+                case Open(entry):
+                    the_workers().do(weakly(self, PoolDriver._warm, entry))
+
+    def _warm(self, entry: PoolEntry) -> None:
+        try:
+            self._open(entry, time.monotonic() + self._warm_timeout())
+        except Exception:  # noqa: BLE001 - nobody asked for it; who needs one gets the error of his own try
+            self._tell(lambda core, now: core.open_failed(entry, now))
+        else:
+            self._opened(entry)
+
+    def _warm_timeout(self) -> float:
+        return 30.0 if self._acquire_timeout is None else self._acquire_timeout
+
+    def _arm_timer_locked(self) -> None:
+        """An earlier call than needed does no harm, so it is only set for earlier ones."""
+        deadline = self._core.next_deadline()
+        if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
+            return
+        self._timer_at = deadline
+        the_watcher().set(self._timer, time.monotonic() + max(0.0, deadline - self._clock()))
+
+    def _refusal(self, why: WhyRefused) -> PoolError:
+        return refusal(self.name, why, self._core, self._sizes)
+
+    def _after_fork(self) -> None:
+        """In the child. Its copies are closed, which the parent's connections do not notice."""
+        core = self._core
+        self._make_empty()
+        self._counts.after_fork()
+        core.forked()
+        for action in core.outbox:
+            if isinstance(action, Close):
+                self._close(action.entry, action.reason)
+
+
+_pools: weakref.WeakSet[PoolDriver] = weakref.WeakSet()  # type: ignore[type-arg]
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

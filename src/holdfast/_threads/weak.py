@@ -1,0 +1,23 @@
+"""Threads must not keep alive what its user has dropped."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["weakly"]
+
+OwnerT = TypeVar("OwnerT")
+
+
+def weakly(owner: OwnerT, call: Callable[..., None], *args: object) -> Callable[[], None]:
+    """``call(owner, *args)``, or nothing once the owner is gone."""
+    reference = weakref.ref(owner)
+
+    def later() -> None:
+        alive = reference()
+        if alive is not None:
+            call(alive, *args)
+
+    return later

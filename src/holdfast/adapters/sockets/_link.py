@@ -1,0 +1,136 @@
+"""One pooled socket, and what belongs to it: how to look at it, and the heartbeat under way.
+
+Who touches the socket: its lease while it is leased; the watcher while it is reserved; whoever closes it
+once the watcher has forgotten it. Nobody else.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from holdfast._core.heartbeat import Answer
+from holdfast._core.pool_entry import PoolEntry
+from holdfast._net.beating import Beating
+from holdfast._net.liveness import Look, Sight
+from holdfast._threads.polling import BROKEN, ENDED
+from holdfast._threads.watcher import the_watcher
+from holdfast.policy import Heartbeat
+from holdfast.vocabulary import CloseReason
+
+if TYPE_CHECKING:
+    from holdfast.adapters.sockets._pool import SocketPool
+
+__all__ = ["Link"]
+
+_REASONS = {
+    Sight.ENDED: CloseReason.PEER_CLOSED,
+    Sight.RESET: CloseReason.PEER_RESET,
+    Sight.BYTES: CloseReason.STRAY_BYTES,
+}
+
+
+class Link:
+    """What :class:`PoolEntry` calls ``link``."""
+
+    __slots__ = (
+        "_beating",
+        "_entry",
+        "_look",
+        "_pool",
+        "_timeout",
+        "caller",
+        "descriptor",
+        "pending",
+        "poll",
+        "sock",
+        "timeout",
+    )
+
+    def __init__(self, pool: SocketPool, entry: PoolEntry, sock: socket.socket, *, needs_reset: bool) -> None:
+        self._pool = weakref.ref(pool)
+        self._entry = entry
+        self.sock = sock
+        self.descriptor = sock.fileno()
+        self._timeout = sock.gettimeout()
+        self.timeout = -1.0 if needs_reset else self._timeout
+        """What the socket's timeout is when it needs no tidying; never, if it has to be reset."""
+        self._look = Look(sock)
+        self.poll = self._look.poll or _something_may_be_there
+        self.pending = self._look.pending
+        self._beating: Beating | None = None
+        self.caller: threading.Thread | None = None
+        """The thread in which somebody's heartbeat function runs."""
+
+    def look(self) -> CloseReason | None:
+        """Why it must not be lent. On a plain socket on which nothing happened, one system call."""
+        if not self.poll() and self.pending is None:
+            return None
+        if self.sock.fileno() < 0:
+            return CloseReason.CLOSED_LOCALLY
+        return _REASONS.get(self._look())
+
+    def tidy(self) -> CloseReason | None:
+        if self.sock.fileno() < 0:
+            return CloseReason.CLOSED_LOCALLY
+        self.sock.settimeout(self._timeout)
+        return None
+
+    def watch(self) -> None:
+        the_watcher().watch(self.descriptor, self.told)
+
+    def close(self) -> None:
+        """In any thread. Sends nothing but what the kernel sends: after a fork it is a copy."""
+        the_watcher().forget(self.descriptor, self.told)
+        if self.caller is not None:
+            # Somebody's function hangs in it, and closing alone would not wake it.
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+    # -- in the watcher's thread
+
+    def told(self, signs: int) -> None:
+        """Something happened on the socket."""
+        pool = self._pool()
+        if self._beating is not None:
+            self._go_on(self._beating)
+        elif pool is None:
+            self.close()
+        elif signs & (ENDED | BROKEN):
+            pool._startled(self._entry, CloseReason.PEER_RESET if signs & BROKEN else CloseReason.PEER_CLOSED)
+        else:
+            pool._something_came(self._entry)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Sends a heartbeat. What comes of it is told to the pool."""
+        self._beating = beating = Beating(self.sock, heartbeat)
+        reason = beating.start()
+        if reason is not None:
+            self._end(reason)
+            return
+        the_watcher().arm(self.descriptor, self.told, read=True)
+
+    def _go_on(self, beating: Beating) -> None:
+        answer, reason = beating.read()
+        if answer is Answer.PENDING:
+            if the_watcher().is_one_shot:
+                the_watcher().arm(self.descriptor, self.told)
+            return
+        self._end(reason)
+
+    def _end(self, reason: CloseReason | None) -> None:
+        self._beating = None
+        pool = self._pool()
+        if reason is None:
+            the_watcher().arm(self.descriptor, self.told)
+        if pool is not None:
+            pool._checked(self._entry, reason, answered=reason is None)
+
+
+def _something_may_be_there() -> bool:
+    """Where poll cannot tell."""
+    return True

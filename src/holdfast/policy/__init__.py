@@ -1,0 +1,68 @@
+"""All settings. Frozen, keyword-only, in seconds, and checked where they are made.
+
+The defaults are meant to be good enough that most users never build a :class:`Policy`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from holdfast.errors import PolicyError
+from holdfast.events import Event
+from holdfast.policy._checks import require_instance, require_seconds
+from holdfast.policy._connections import Heartbeat, PoolLimits, TcpKeepalive
+from holdfast.policy._retries import RequestOptions, RetryBudget, RetryPolicy
+
+__all__ = [
+    "Heartbeat",
+    "Policy",
+    "PoolLimits",
+    "RequestOptions",
+    "RetryBudget",
+    "RetryPolicy",
+    "TcpKeepalive",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Everything :func:`holdfast.wrap` can be told."""
+
+    limits: PoolLimits = field(default_factory=PoolLimits)
+    keepalive: TcpKeepalive | None = field(default_factory=TcpKeepalive)
+    """``None`` leaves the sockets' options alone."""
+    heartbeat: Heartbeat | None = None
+    """Used by :class:`holdfast.SocketPool` on idle connections; wrapped HTTP clients have none."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    listener: Callable[[Event], None] | None = None
+    """Called with every event of :mod:`holdfast.events`, in the thread that caused it, with no
+    lock held. What it raises is logged and dropped. Must be picklable if a wrapped
+    ``requests.Session`` is to be pickled."""
+    log_interval: float | None = 60.0
+    """Seconds within which failures of the same cause and origin are one line of the log
+    (``holdfast.failures``), with their number. ``None`` switches these lines off."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, never going back. For tests: ``holdfast.testing.FakeClock``."""
+    sleep: Callable[[float], None] = time.sleep
+    """Waits so many seconds before a retry. For tests: ``FakeClock().sleep``."""
+
+    def __deepcopy__(self, memo: object) -> Policy:
+        """A policy never changes, and its listener is somebody's: a copied session shares it."""
+        return self
+
+    def __post_init__(self) -> None:
+        require_instance("limits", self.limits, PoolLimits)
+        if self.keepalive is not None:
+            require_instance("keepalive", self.keepalive, TcpKeepalive)
+        if self.heartbeat is not None:
+            require_instance("heartbeat", self.heartbeat, Heartbeat)
+        require_instance("retry", self.retry, RetryPolicy)
+        if self.listener is not None and not callable(self.listener):
+            raise PolicyError("listener", self.listener, "must be callable or None")
+        require_seconds("log_interval", self.log_interval, optional=True)
+        if not callable(self.clock):
+            raise PolicyError("clock", self.clock, "must be callable and return seconds")
+        if not callable(self.sleep):
+            raise PolicyError("sleep", self.sleep, "must be callable and take seconds")

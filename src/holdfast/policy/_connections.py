@@ -1,0 +1,159 @@
+"""How long a connection is kept, and how it is kept alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.errors import PolicyError
+from holdfast.policy._checks import (
+    require_bool,
+    require_bytes,
+    require_count,
+    require_fraction,
+    require_seconds,
+)
+
+__all__ = ["Heartbeat", "PoolLimits", "TcpKeepalive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """A message of the application's own protocol that shows an idle connection to be of use.
+
+    Unlike TCP keepalive it passes balancers and proxies that work above TCP, and it reaches the
+    process behind the kernel. Either ``send`` and ``expect``, or ``call``. Ready-made ones for
+    Redis, memcached, PostgreSQL, SMTP and length-prefixed frames are in
+    :mod:`holdfast.adapters.sockets.heartbeats`.
+
+    A beat is sent once and not again while it is unanswered: TCP delivers the first or nothing. So a
+    dead peer is found within ``interval * (misses + 1) + timeout`` seconds of its last sign of life.
+    """
+
+    send: bytes | None = None
+    """Bytes to send."""
+
+    expect: bytes | Callable[[bytes], bool] | None = None
+    """The answer: these bytes exactly, or a function of all bytes received so far that returns True
+    when they are the whole answer, False while more has to come, and raises ``ValueError`` when
+    they are no answer. It runs in the watcher's thread: it must be quick."""
+
+    call: Callable[[Any], object] | None = None
+    """A function of the socket that does the exchange itself, with ``timeout`` set on the socket,
+    in a small pool of worker threads. Raising, or returning ``False``, is a failure."""
+
+    interval: float = 15.0
+    """Seconds a connection lies idle before it is asked. Default 15: twice within the shortest
+    idle limits that are common (30 to 60 seconds)."""
+
+    jitter: float = 0.1
+    """Fraction (0 to 1) by which each connection's interval is shortened at random. Default 0.1:
+    connections opened together are not all asked together."""
+
+    timeout: float = 2.0
+    """Seconds to wait for the whole answer. Default 2: above the initial retransmission (1 s), so
+    that one lost packet is not taken for a death. No longer than ``interval``."""
+
+    misses: int = 0
+    """How often the answer may be late, by ``interval`` each time, before the connection is given up.
+    Default 0. Meanwhile it is not lent, and it is given up at once if somebody waits for its place."""
+
+    def __post_init__(self) -> None:
+        for setting in ("interval", "timeout"):
+            require_seconds(setting, getattr(self, setting))
+        require_fraction("jitter", self.jitter)
+        require_count("misses", self.misses, least=0)
+        if self.timeout > self.interval:
+            rule = f"must not be longer than interval={self.interval!r}: beats would overlap"
+            raise PolicyError("timeout", self.timeout, rule)
+        self._check_form()
+
+    def _check_form(self) -> None:
+        if self.call is not None:
+            if not callable(self.call):
+                raise PolicyError("call", self.call, "must be callable, and take the socket")
+            if self.send is not None or self.expect is not None:
+                raise PolicyError("call", self.call, "stands alone: send and expect must not be given")
+            return
+        require_bytes("send", self.send, "or give call")
+        if not callable(self.expect):
+            require_bytes("expect", self.expect, "or a callable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolLimits:
+    """How long a pooled connection may be reused. ``None`` switches a limit off.
+
+    The peer's own ``Keep-Alive: timeout=, max=`` is obeyed besides, whichever is smaller.
+    """
+
+    idle_timeout: float | None = 55.0
+    """Seconds a connection may lie idle and still be reused. Default 55: most balancers hang up
+    after 60 (AWS ALB and Classic ELB, nginx upstreams), and nothing is gained by racing them."""
+
+    max_age: float | None = 1800.0
+    """Seconds since connect after which a connection is no longer reused. Default 30 minutes, so
+    that DNS changes and new backends are noticed; the reconnect costs nothing at that rate."""
+
+    max_age_jitter: float = 0.1
+    """Fraction (0 to 1) by which each connection's ``max_age`` is shortened at random. Default
+    0.1: connections opened together do not all end together."""
+
+    max_uses: int | None = None
+    """Requests a connection may carry. Default ``None``: servers that count announce the last
+    response themselves (``Connection: close``)."""
+
+    keep_alive_margin: float = 1.0
+    """Seconds by which the peer's ``Keep-Alive: timeout=`` is undercut, at the most half of it.
+    Default 1: the peer's timer started before its last byte reached us, and our request needs
+    time to get there. No server measured closes before its hint, so one second is ample."""
+
+    ask_keep_alive: bool = True
+    """Send ``Connection: keep-alive`` with requests that have no ``Connection`` header of their
+    own. Default on: Tomcat and httpd tell their limits only to those who ask, and HTTP/1.1 servers
+    that do not know it ignore it. Switch it off where the exact set of headers matters."""
+
+    def __post_init__(self) -> None:
+        require_bool("ask_keep_alive", self.ask_keep_alive)
+        require_seconds("idle_timeout", self.idle_timeout, optional=True)
+        require_seconds("max_age", self.max_age, optional=True)
+        require_seconds("keep_alive_margin", self.keep_alive_margin, zero=True)
+        require_fraction("max_age_jitter", self.max_age_jitter)
+        if self.max_uses is not None:
+            require_count("max_uses", self.max_uses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TcpKeepalive:
+    """The kernel's keepalive probes (man 7 tcp), one setting for Linux, macOS and Windows.
+
+    With the defaults a peer that vanished is noticed after 30 + 3 * 10 = 60 seconds, and a
+    firewall or NAT that forgets idle flows after 60 seconds or more (Azure 240, AWS 350) never
+    sees an idle one. Probes carry no data: they do not reset the idle timer of a balancer that
+    works at the HTTP level, which is what ``PoolLimits.idle_timeout`` is for.
+
+    Options that the pool's own ``socket_options`` set already are left as they are; so is
+    whatever the platform does not have.
+    """
+
+    idle: int = 30
+    """Seconds of silence before the first probe (TCP_KEEPIDLE; TCP_KEEPALIVE on macOS)."""
+
+    interval: int = 10
+    """Seconds between probes (TCP_KEEPINTVL)."""
+
+    count: int = 3
+    """Unanswered probes after which the connection is dropped (TCP_KEEPCNT)."""
+
+    user_timeout: float | None = 60.0
+    """Seconds that sent data may stay unacknowledged before the connection is dropped
+    (TCP_USER_TIMEOUT, Linux; RFC 5482). Default 60 = idle + interval * count, because it also
+    ends the probing and must not end it early. Without it Linux waits about 15 minutes. It never
+    shortens the time a server may take to answer: a request that arrived is acknowledged."""
+
+    def __post_init__(self) -> None:
+        require_count("idle", self.idle)
+        require_count("interval", self.interval)
+        require_count("count", self.count)
+        require_seconds("user_timeout", self.user_timeout, optional=True)
