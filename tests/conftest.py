@@ -19,6 +19,7 @@ import trustme
 import urllib3
 
 import holdfast
+from holdfast._threads.watcher import the_watcher
 from holdfast.testing import FaultServer, Via
 from holdfast.testing.fixtures import fake_clock, fault_server
 
@@ -41,6 +42,7 @@ def _nothing_is_left() -> Iterator[None]:
     threads, descriptors = set(threading.enumerate()), _open_descriptors()
     yield
     gc.collect()
+    the_watcher().join_if_idle()  # it would stay for a moment longer
     assert [thread.name for thread in set(threading.enumerate()) - threads] == []
     assert sorted(_open_descriptors() - descriptors) == []
 

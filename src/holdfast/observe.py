@@ -11,7 +11,7 @@ from holdfast._net.tcp_keepalive import KeepaliveInEffect
 from holdfast.adapters import pools_below
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._faults import find_report
-from holdfast.adapters.urllib3._wrapping import pooled
+from holdfast.adapters.urllib3._wrapping import is_open, pooled
 from holdfast.errors import WrapConflictError
 from holdfast.vocabulary import CloseReason, Verdict
 
@@ -71,9 +71,7 @@ def stats(target: object) -> Stats:
     verdicts = {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
     return Stats(
         pools=len(pools),
-        idle=sum(
-            conn.sock is not None for pool in pools if _counts_into(pool, context) for conn in pooled(pool)
-        ),
+        idle=sum(is_open(conn) for pool in pools if _counts_into(pool, context) for conn in pooled(pool)),
         open=opened + adopted - sum(closed.values()),
         opened=opened,
         adopted=adopted,

@@ -56,6 +56,10 @@ class Parked:
         ``on_dead`` is neither under way (but for a call of this from within it) nor called again."""
         the_watcher().forget(self._descriptor, self._told)
 
+    def abandon(self) -> None:
+        """The socket is garbage, unclosed. From anywhere, the garbage collector included."""
+        the_watcher().call_soon(self.forget)
+
     def _told(self, signs: int) -> None:  # noqa: ARG002 - whatever it is, nobody has asked for it
         # Where there is no epoll, any answer to a request is such a sign. It counts only if the socket
         # is parked.

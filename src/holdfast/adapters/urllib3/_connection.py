@@ -53,9 +53,10 @@ class ResilientConnection(OpeningConnection):
         """What urllib3 asks before it reuses a connection."""
         record, sock = self._holdfast, self.sock
         if record.context.released:
+            record.leave_alone()
             swap_back(self)
             return self.is_connected
-        if sock is None:
+        if sock is None or (record.at_rest and not record.get_up()):
             return False
         reason = record.why_not_lend(sock)
         if reason is None:
@@ -94,6 +95,8 @@ class ResilientConnection(OpeningConnection):
         **options: Any,
     ) -> None:
         record, call = self._holdfast, in_progress.call
+        if record.at_rest and not record.get_up():
+            self.close()  # somebody took it out of the pool past the look
         record.exchange = exchange = Exchange(method, url, body, headers, options, self.timeout)
         try:
             if method not in IDEMPOTENT_METHODS or (call is not None and call.is_special):

@@ -161,6 +161,8 @@ def _settle(pool: ResilientPool, conn: Any) -> Any:
     if entry.doomed is not None or entry.uses >= entry.last_use:
         entry.doom(CloseReason.MAX_USES)
         conn.close()
+    elif not conn._holdfast.lie_down():
+        conn.close()
     return conn
 
 

@@ -16,6 +16,8 @@ from holdfast._core.peer import HTTP_1_1, read_terms
 from holdfast._net.liveness import Look, Sight
 from holdfast._net.reading import Tap
 from holdfast._net.tcp_keepalive import apply_keepalive, read_keepalive
+from holdfast._threads.parking import Parked
+from holdfast._threads.weak import weakly
 from holdfast.adapters._swap import swap
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._exchange import Exchange
@@ -45,13 +47,16 @@ class Tunnel(NamedTuple):
 
 class ConnectionRecord:
     __slots__ = (
+        "__weakref__",
         "asked",
+        "at_rest",
         "context",
         "entry",
         "exchange",
         "look",
         "opening",
         "origin",
+        "parked",
         "phase",
         "pid",
         "plain_response_class",
@@ -80,6 +85,10 @@ class ConnectionRecord:
         """The socket that ``entry`` and ``look`` are about."""
         self.look: Look | None = None
         self.tap: Tap | None = None
+        self.parked: Parked | None = None
+        """Has the socket watched while it lies in the pool; None where it cannot be."""
+        self.at_rest = False
+        """It lies in the pool, so the watcher may close it."""
         self.pid = 0
         self.tunnel: Tunnel | None = None
         """close() forgets it; a repeat needs it again."""
@@ -92,6 +101,11 @@ class ConnectionRecord:
         self.exchange: Exchange | None = None
         if conn.sock is not None:
             self._adopt(conn)
+
+    def __del__(self) -> None:
+        parked = getattr(self, "parked", None)
+        if parked is not None:
+            parked.abandon()
 
     # -- the life of a socket
 
@@ -112,6 +126,7 @@ class ConnectionRecord:
         self.sock = conn.sock
         self.look = Look(conn.sock)
         self.tap = Tap.into(conn.sock)
+        self.parked = self._watched(conn.sock)
         self.pid = os.getpid()
         keepalive = self.context.policy.keepalive
         if keepalive is not None:
@@ -120,12 +135,61 @@ class ConnectionRecord:
         self.context.note_keepalive(read_keepalive(conn.sock))
 
     def closing(self) -> None:
+        self.leave_alone()
         if self.sock is None:
-            return  # it never came to be a connection: TLS or the tunnel failed
+            return  # it never came to be a connection (TLS or the tunnel failed), or it died at rest
         reason = CloseReason.CLOSED_LOCALLY if self.exchange is None else CloseReason.FAILED
         self.entry.doom(reason)
         self.context.closed(self.origin, self.entry, self.entry.doomed or reason)
         self.sock = self.look = self.tap = None
+
+    # -- at rest, where the watcher has an eye on it
+
+    def _watched(self, sock: Any) -> Parked | None:
+        try:
+            return Parked(sock.fileno(), weakly(self, ConnectionRecord._died))
+        except (AttributeError, OSError, TypeError, ValueError):
+            # A stand-in without a descriptor: ssh channels, named pipes, mocks. It is looked at
+            # when it is lent, as all are.
+            return None
+
+    def lie_down(self) -> bool:
+        """It goes into the pool. False if its peer has ended it already."""
+        if self.parked is None:
+            return True
+        self.at_rest = True
+        if self.parked.park():
+            return True
+        self.at_rest = False
+        self.entry.doom(CloseReason.PEER_CLOSED)
+        return False
+
+    def get_up(self) -> bool:
+        """It is lent. False if it died at rest; then it is closed already."""
+        self.at_rest = False
+        if self.parked is None or self.parked.take():
+            return True
+        self.leave_alone()
+        return False
+
+    def leave_alone(self) -> None:
+        """When this returns, the watcher is done with it."""
+        parked, self.parked, self.at_rest = self.parked, None, False
+        if parked is not None:
+            parked.forget()
+
+    def _died(self) -> None:
+        """In the watcher's thread, and nobody else has it: whoever wants it waits in ``get_up``. The
+        connection object stays as it is, for it is not ours to change here."""
+        sock, parked = self.sock, self.parked
+        if sock is None or parked is None:
+            return
+        reason = self.why_dead(sock) or CloseReason.PEER_CLOSED
+        self.entry.doom(reason)
+        parked.forget()
+        self.context.closed(self.origin, self.entry, reason)
+        self.sock = self.look = self.tap = None
+        sock.close()
 
     # -- may it be lent
 

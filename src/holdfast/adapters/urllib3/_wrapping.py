@@ -19,6 +19,7 @@ __all__ = [
     "accepts",
     "changing",
     "give",
+    "is_open",
     "pooled",
     "pools_of",
     "require_same_policy",
@@ -65,6 +66,7 @@ def unwrap(target: _T) -> _T:
             take_back(one)
             for conn in pooled(one):
                 if isinstance(conn, ResilientConnection):
+                    conn._holdfast.leave_alone()
                     swap_back(conn)
     return target
 
@@ -88,6 +90,12 @@ def pooled(target: object) -> list[Any]:
         return []
     with queue.mutex:
         return [conn for conn in queue.queue if conn is not None]
+
+
+def is_open(conn: Any) -> bool:
+    """Whether a pooled connection is open; the watcher may have closed its socket."""
+    record = vars(conn).get("_holdfast")
+    return conn.sock is not None and (record is None or record.sock is not None)
 
 
 def require_same_policy(target: Any, policy: Policy | None) -> bool:
@@ -147,8 +155,12 @@ def _wrap_pool(pool: Any, context: PoolContext) -> None:
                 sock, queue.queue[place] = conn.sock, None
                 if sock is not None:
                     sock.close()
-            elif conn is not None:
-                adopt(pool, conn)
+            elif (
+                conn is not None
+                and isinstance(adopt(pool, conn), ResilientConnection)
+                and conn.sock is not None
+            ):
+                conn._holdfast.lie_down()
 
 
 def _wrap_manager(manager: Any, policy: Policy | None, parent: PoolContext | None) -> None:
