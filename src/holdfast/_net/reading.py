@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import ssl
+from http.client import IncompleteRead
 from typing import Any
 
 from holdfast._core.delivery import Delivery
@@ -34,6 +35,8 @@ class WatchedSocketIO(socket.SocketIO):
     """The last byte read ended a line."""
     at_end = False
     """The peer's end of the stream was read."""
+    in_chunks = False
+    """It is a body with chunked coding, which ends with a line."""
     muted = False
     """Answer "nothing there" instead of reading from the socket."""
     asked: tuple[bytes, Delivery] | None = None
@@ -45,6 +48,10 @@ class WatchedSocketIO(socket.SocketIO):
     def readinto(self, buffer: Any) -> int | None:
         if self.muted:
             return None
+        if self.at_end:
+            # Not asked again: OpenSSL answers each end with an alert, the peer that with a reset, and
+            # then the end that was looks like one.
+            return 0
         if self.deadline is not None:
             self.deadline.hurry(self._sock)
         try:
@@ -73,10 +80,14 @@ class WatchedSocketIO(socket.SocketIO):
 
     def _ended(self) -> None:
         self.at_end = True
-        self.end = self.end or look_at_end(self._sock)
+        end = self.end or look_at_end(self._sock)
+        self.end = None if end is None else end._replace(orderly=True)
         if self.asked is not None:
             (before, delivery), self.asked = self.asked, None
             check_end(self._sock, before, self.end, delivery)
+        if self.in_chunks and not self.ends_line:
+            # http.client takes what it has of a chunk's size for all of it: "0" of "000a" would be the end.
+            raise IncompleteRead(b"")
 
     def has_leftover(self, reader: Any) -> bool:
         """Whether bytes were read from the socket that no one has asked for. http.client drops

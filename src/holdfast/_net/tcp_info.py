@@ -62,6 +62,8 @@ class End(NamedTuple):
 
     fin_seen: bool
     last: TcpSnapshot
+    orderly: bool = False
+    """The end of the stream was read, as opposed to an error."""
 
     @property
     def is_reset(self) -> bool:
@@ -84,7 +86,7 @@ def await_ending(sock: Any, before: TcpSnapshot, end: End) -> Ending:
     whose end was read. ``before``: taken before the request went out.
 
     Over TLS the end may be read before the FIN is here: a close_notify comes ahead of it."""
-    fin_seen, last = end
+    fin_seen, last = end.fin_seen, end.last
     poll = select.poll()
     poll.register(sock, 0)  # POLLHUP and POLLERR come unasked
     until = time.monotonic() + last.patience

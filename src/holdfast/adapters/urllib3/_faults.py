@@ -135,9 +135,10 @@ def ended_by(error: BaseException, end: End | None, *, timed_out: bool, opening:
         return EndedBy.LOCAL
     if number in _LOST or (end is not None and end.is_reset):
         return EndedBy.RESET
-    if isinstance(error, StrayAnswerError) or not is_disconnect(error):
+    if isinstance(error, StrayAnswerError):
         return EndedBy.PROTOCOL
-    return EndedBy.FIN
+    orderly = end is not None and end.orderly
+    return EndedBy.FIN if orderly or is_disconnect(error) else EndedBy.PROTOCOL
 
 
 def _is_tls_refusal(error: BaseException) -> bool:

@@ -71,6 +71,8 @@ class ResilientResponse(http.client.HTTPResponse):
 
     def _judge_head(self) -> None:
         self.head_read = True
+        if self.chunked and self._holdfast_raw is not None:
+            self._holdfast_raw.in_chunks = True
         if self.will_close or self.status < OK or self._method == "CONNECT":  # type: ignore[attr-defined]
             self._holdfast_entry.doom(self._why_last())
 
