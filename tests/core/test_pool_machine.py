@@ -68,7 +68,7 @@ class PoolMachine(RuleBasedStateMachine):
     def make(self, sizes: PoolSizes, limits: PoolLimits, beat: Heartbeat | None) -> None:
         self.sizes = sizes
         self.core = PoolCore(sizes, limits, beat)
-        self.core.start(self.now)
+        self.core.timer(self.now)
         self.carry_out()
 
     # -- what drivers do

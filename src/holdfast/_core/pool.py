@@ -136,10 +136,12 @@ class PoolCore:
             self._warming.failed(now)
         self.retire(entry, CloseReason.FAILED, now)
 
-    def replace(self, entry: PoolEntry, reason: CloseReason, now: float) -> PoolEntry | None:
+    def replace(
+        self, entry: PoolEntry, reason: CloseReason, now: float, *, by_new: bool = False
+    ) -> PoolEntry | None:
         """He was lent a dead one. He gets another in its place, and does not lose his turn for it."""
         self._close(entry, reason)
-        other = self._next(now)
+        other = self._new(now) if by_new else self._next(now)
         self._serve(now)
         self._warm(now)
         return other
@@ -199,7 +201,7 @@ class PoolCore:
         return self._asking.began(entry, now)
 
     def timer(self, now: float) -> None:
-        """Call it when ``next_deadline`` has come. More often does no harm."""
+        """Call it when ``next_deadline`` has come, and once at the start. More often does no harm."""
         for entry in list(self._asking.alarms.due(now)):
             if entry.state in UNDER_WATCH:
                 if self._asking.is_over(entry, now, wanted=bool(self.waiting)):
@@ -237,10 +239,6 @@ class PoolCore:
     @property
     def idle(self) -> int:
         return len(self._idle)
-
-    def start(self, now: float) -> None:
-        """Warms the first ones."""
-        self._warm(now)
 
     # -- the rules behind it
 

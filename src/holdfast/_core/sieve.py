@@ -21,13 +21,16 @@ class Framing(Protocol):
 
     def wrap(self, message: bytes) -> bytes:
         """The message as it is on the wire."""
+        ...
 
     def passing(self, held: bytes) -> int | None:
         """How many bytes from here on belong to a message that begins here; None if that cannot be
         told yet; -1 for all up to and with the next end."""
+        ...
 
     def end(self) -> bytes:
         """The last byte of every message, where -1 is answered."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from holdfast.vocabulary import CloseReason
+from holdfast.vocabulary import CloseReason, Verdict
 
 __all__ = ["PoolCounts"]
 
@@ -23,6 +23,7 @@ class PoolCounts:
         self.leaks = 0
         self.beats = 0
         self.closes: Counter[CloseReason] = Counter()
+        self.verdicts: Counter[Verdict] = Counter()
 
     def waited(self, seconds: float) -> None:
         with self._lock:
@@ -37,6 +38,10 @@ class PoolCounts:
     def leaked(self) -> None:
         with self._lock:
             self.leaks += 1
+
+    def decided(self, verdict: Verdict) -> None:
+        with self._lock:
+            self.verdicts[verdict] += 1
 
     def beaten(self) -> None:
         with self._lock:

@@ -137,6 +137,7 @@ class Watcher:
 
     def join_if_idle(self) -> None:
         """If nothing is left to watch, ends the thread now and waits for that."""
+        self._let_it_finish()
         with self._lock:
             thread = self._thread
             if thread is None or self._is_needed_locked() or thread is threading.current_thread():
@@ -144,6 +145,17 @@ class Watcher:
             self._lingers_until = 0.0
             self._wake()
         thread.join(LONGEST_JOIN)
+
+    def _let_it_finish(self) -> None:
+        """What it is about may be the end of the last that is watched."""
+        finished = threading.Event()
+        with self._lock:
+            if self._thread is None or self._thread is threading.current_thread():
+                return
+            # Under the lock, under which it also ends: it cannot end before it has made the call.
+            self._calls.append((finished.set, -1, None))
+            self._wake()
+        finished.wait(LONGEST_JOIN)
 
     def stop(self) -> None:
         """At the end of the interpreter."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TypeVar
 
 __all__ = ["weakly"]
 
-OwnerT = TypeVar("OwnerT")
 
-
-def weakly(owner: OwnerT, call: Callable[..., None], *args: object) -> Callable[[], None]:
+def weakly(owner: object, call: Callable[..., None], *args: object) -> Callable[[], None]:
     """``call(owner, *args)``, or nothing once the owner is gone."""
     reference = weakref.ref(owner)
 

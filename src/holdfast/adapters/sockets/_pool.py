@@ -6,22 +6,25 @@ import logging
 import random
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from typing_extensions import Self
 
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._net.connecting import Address
+from holdfast._threads.lease import Lease
 from holdfast._threads.pool import PoolDriver
 from holdfast._threads.refusals import check_timeout
 from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_workers
 from holdfast.adapters.sockets._beating_calls import run_call
+from holdfast.adapters.sockets._calling import Call
 from holdfast.adapters.sockets._link import Link
 from holdfast.adapters.sockets._opening import Opener, name_of
 from holdfast.adapters.sockets._stats import PoolStats
@@ -31,6 +34,8 @@ from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["SocketPool"]
+
+AnswerT = TypeVar("AnswerT")
 
 log = logging.getLogger("holdfast.sockets")
 
@@ -115,7 +120,34 @@ class SocketPool(PoolDriver[socket.socket]):
         # A connection that is used once and closed is never idle, so there is nothing to watch.
         self._is_watched = policy.limits.max_uses != 1 or min_idle > 0
         super().__init__(name_of(address, ssl_context), sizes, policy, acquire_timeout)
-        self._tell(lambda core, now: core.start(now))
+        self._tell(lambda core, now: core.timer(now))
+
+    def call(
+        self, fn: Callable[[Any], AnswerT], *, idempotent: bool, timeout: float | None = None
+    ) -> AnswerT:
+        """Acquires a connection, answers with what ``fn(sock)`` answers, and releases it.
+
+        If the connection fails under it, ``fn`` is called once more, on a new connection, where that is
+        safe: no byte had been sent (the kernel's count proves it), or ``idempotent`` says that it may be
+        executed twice and the connection was a reused one. Otherwise the error is raised, with the verdict
+        as a note. ``fn`` must do nothing besides that must not be repeated, and must raise when the peer
+        hangs up (``EOFError`` or ``ConnectionError``).
+
+        ``timeout``: seconds for all attempts together; what is left of it is the socket's timeout. Default:
+        ``acquire_timeout`` for each acquire, and the socket's own.
+        """
+        return Call(self, fn, idempotent=idempotent, timeout=timeout).run()
+
+    def _acquire_new(self, timeout: float | None) -> Lease[socket.socket]:
+        lease = self.acquire(timeout)
+        entry = lease._entry
+        if entry is None or not lease.reused:
+            return lease
+        lease._entry = None
+        new = self._tell(lambda core, now: core.replace(entry, CloseReason.SUSPECT, now, by_new=True))
+        assert isinstance(new, PoolEntry)
+        self._connect(new, None if timeout is None else time.monotonic() + timeout)
+        return Lease(self, new)
 
     def stats(self) -> PoolStats:
         """How it stands, and what it did."""
@@ -141,6 +173,8 @@ class SocketPool(PoolDriver[socket.socket]):
             heartbeats=counts.beats,
             leaked=counts.leaks,
             closed=dict(counts.closes),
+            repeated={verdict: n for verdict, n in counts.verdicts.items() if verdict.repeats},
+            refused={verdict: n for verdict, n in counts.verdicts.items() if not verdict.repeats},
         )
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.vocabulary import CloseReason
+from holdfast.vocabulary import CloseReason, Verdict
 
 __all__ = ["PoolStats"]
 
@@ -38,6 +38,10 @@ class PoolStats:
     leaked: int
     """Leases that were dropped without being released."""
     closed: Mapping[CloseReason, int]
+    repeated: Mapping[Verdict, int]
+    """Calls that were repeated, by reason."""
+    refused: Mapping[Verdict, int]
+    """Calls that failed and were not repeated, by reason."""
 
     @property
     def open(self) -> int:
@@ -46,4 +50,7 @@ class PoolStats:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**vars(self), "closed": {reason.name: count for reason, count in self.closed.items()}}
+        return {
+            name: {key.name: count for key, count in value.items()} if isinstance(value, Mapping) else value
+            for name, value in vars(self).items()
+        }
