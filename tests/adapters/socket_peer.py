@@ -36,9 +36,11 @@ def reset(conn: socket.socket) -> None:
 class Peer:
     """Each connection gets the next handler; the last one stays for all that follow."""
 
-    def __init__(self, *handlers: Handler, family: int = socket.AF_INET, address: str | None = None) -> None:
+    def __init__(self, *handlers: Handler, family: int = socket.AF_INET, address: str | tuple[str, int] | None = None) -> None:
         self._handlers = list(handlers or (echo,))
         self.listener = socket.socket(family)
+        if family != getattr(socket, "AF_UNIX", None):
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(address or ("127.0.0.1", 0))
         self.listener.listen(256)
         self.connections: list[socket.socket] = []

@@ -23,10 +23,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts wh
 class Ledger:
     """A peer that executes each message, and then, if its plan says so, dies without an answer."""
 
-    def __init__(self, *plan: str) -> None:
+    def __init__(self, *plan: str, address: Any = None) -> None:
         self.executed: list[bytes] = []
         self._plan = list(plan)
-        self.peer = Peer(self._serve)
+        self.peer = Peer(self._serve, address=address)
 
     def _serve(self, conn: socket.socket) -> None:
         while message := conn.recv(100):
@@ -121,29 +121,84 @@ def test_one_that_may_have_been_processed_is_never_repeated(
     assert one.pool.stats().refused == {Verdict.REFUSED_MAYBE_PROCESSED: 1}
 
 
-def test_it_is_repeated_once_only(bench: Any, heard: list[Event]) -> None:
-    one = bench("answer", "reset", "reset")
+QUICK = RetryPolicy(base_delay=0.001, max_delay=0.001)
+
+
+def test_it_is_sent_as_often_as_the_policy_allows_and_no_more(bench: Any, heard: list[Event]) -> None:
+    one = bench("answer", "reset", "reset", "reset", retry=QUICK)
     one.pool.call(ask, idempotent=True)
     with pytest.raises(ConnectionResetError):
         one.pool.call(ask, idempotent=True)
-    assert verdicts(heard) == [Verdict.REPEATED_STALE, Verdict.REFUSED_AGAIN]
-    assert len(one.ledger.executed) == 3
+    assert verdicts(heard) == [
+        Verdict.REPEATED_STALE,
+        Verdict.REPEATED_AFTER_WAIT,
+        Verdict.REFUSED_ATTEMPTS,
+    ]
+    assert len(one.ledger.executed) == 4
 
 
 def test_a_failure_on_a_new_connection_is_not_staleness(bench: Any, heard: list[Event]) -> None:
-    one = bench("reset")
+    one = bench("reset", retry=RetryPolicy(attempts=1))
     with pytest.raises(ConnectionResetError):
         one.pool.call(ask, idempotent=True)
-    assert verdicts(heard) == [Verdict.REFUSED_FRESH]
+    assert verdicts(heard) == [Verdict.REFUSED_ATTEMPTS]
 
 
 @linux
-def test_what_has_begun_to_answer_is_not_repeated(bench: Any, heard: list[Event]) -> None:
-    one = bench("answer", "half")
+def test_what_has_begun_to_answer_is_repeated_only_if_it_may_be_executed_twice(
+    bench: Any, heard: list[Event]
+) -> None:
+    one = bench("answer", "half", "half", retry=QUICK)
     one.pool.call(ask, idempotent=True)
     with pytest.raises((ConnectionResetError, EOFError)):
-        one.pool.call(ask, idempotent=True)
-    assert verdicts(heard) == [Verdict.REFUSED_RESPONSE_STARTED]
+        one.pool.call(ask, idempotent=False)
+    assert one.pool.call(ask, idempotent=True) == b"ok"
+    assert verdicts(heard) == [Verdict.REFUSED_RESPONSE_STARTED, Verdict.REPEATED_AFTER_WAIT]
+
+
+@linux
+def test_what_a_peer_cannot_have_had_is_repeated_whatever_it_is(bench: Any, heard: list[Event]) -> None:
+    """The race is forced: the peer hangs up after the last look, before the first byte."""
+    one = bench()
+    one.pool.call(ask, idempotent=True)
+    first = one.ledger.peer.connections[0]
+
+    def after_the_look(sock: socket.socket) -> bytes:
+        if first.fileno() != -1:
+            hang_up(first, sock)
+        return ask(sock)
+
+    assert one.pool.call(after_the_look, idempotent=False) == b"ok"
+    assert one.ledger.executed == [b"work"] * 2
+    assert [(e.progress, e.verdict) for e in heard if isinstance(e, RepeatDecided)] == [
+        (Progress.PEER_CLOSED_FIRST, Verdict.REPEATED_PEER_CLOSED_FIRST)
+    ]
+
+
+def test_a_peer_that_is_away_for_a_moment_is_waited_for(heard: list[Event]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    ledgers: list[Ledger] = []
+
+    def comes_back(event: Event) -> None:
+        heard.append(event)
+        if not ledgers:
+            ledgers.append(Ledger(address=address))
+
+    policy = Policy(listener=comes_back, retry=QUICK)
+    with SocketPool(address, policy=policy) as pool:
+        assert pool.call(ask, idempotent=False) == b"ok"
+    assert verdicts(heard)[0] is Verdict.RECONNECTED
+    ledgers[0].peer.close()
+
+
+def test_a_peer_that_stays_away_is_reported_with_the_reason(heard: list[Event]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    policy = Policy(listener=heard.append, retry=RetryPolicy(base_delay=0.001, reconnect=0.01))
+    with SocketPool(address, policy=policy) as pool, pytest.raises(holdfast.ConnectError):
+        pool.call(ask, idempotent=False)
+    assert verdicts(heard)[-1] is Verdict.LEFT_UNSENT
 
 
 @linux
@@ -152,10 +207,11 @@ def test_what_never_left_is_repeated_whatever_it_is(bench: Any, heard: list[Even
     """The race is forced: the peer resets after the last look, before the first byte."""
     one = bench()
     one.pool.call(ask, idempotent=True)
+    first = one.ledger.peer.connections[0]
 
     def after_the_look(sock: socket.socket) -> bytes:
-        if len(one.ledger.peer.connections) == 1:
-            kill(one.ledger.peer.connections[0], sock)
+        if first.fileno() != -1:
+            kill(first, sock)
         return ask(sock)
 
     assert one.pool.call(after_the_look, idempotent=idempotent) == b"ok"
@@ -163,6 +219,15 @@ def test_what_never_left_is_repeated_whatever_it_is(bench: Any, heard: list[Even
     assert [(e.progress, e.verdict) for e in heard if isinstance(e, RepeatDecided)] == [
         (Progress.NOT_SENT, Verdict.REPEATED_NEVER_SENT)
     ]
+
+
+def hang_up(conn: socket.socket, sock: socket.socket) -> None:
+    """A FIN, which has arrived. The last reference to the socket is the handler's thread."""
+    conn.shutdown(socket.SHUT_RD)
+    conn.close()
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    assert poll.poll(PATIENCE * 1000)
 
 
 def kill(conn: socket.socket, sock: socket.socket) -> None:
@@ -176,11 +241,11 @@ def kill(conn: socket.socket, sock: socket.socket) -> None:
 
 
 def test_recovery_can_be_switched_off(bench: Any, heard: list[Event]) -> None:
-    one = bench("answer", "reset", retry=RetryPolicy(recovery=False))
+    one = bench("answer", "reset", retry=RetryPolicy(recovery=False, attempts=1))
     one.pool.call(ask, idempotent=True)
     with pytest.raises(ConnectionResetError):
         one.pool.call(ask, idempotent=True)
-    assert verdicts(heard) == [Verdict.REFUSED_OFF]
+    assert verdicts(heard) == [Verdict.REFUSED_ATTEMPTS]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, FileNotFoundError, holdfast.ConnectError])
@@ -208,7 +273,7 @@ def test_one_deadline_holds_over_all() -> None:
 
         with pytest.raises(TimeoutError):
             pool.call(wait, idempotent=True, timeout=0.05)
-        assert pool.stats().refused == {Verdict.REFUSED_TIMED_OUT: 1}
+        assert pool.stats().refused == {Verdict.REFUSED_DEADLINE: 1}
 
 
 def test_many_threads_share_a_pool(bench: Any) -> None:

@@ -1,24 +1,27 @@
 """``SocketPool.call``: one exchange on a pooled connection, repeated only where that is safe.
 
-How far the exchange got is read from the kernel, on the socket that failed, before it is closed. Where the
-kernel does not tell, it may have been processed.
+The policy is the one for HTTP. How far the exchange got is read from the kernel, on the socket that
+failed, before it is closed. Where the kernel does not tell, it may have been processed.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from holdfast._core.recovery import Attempt, decide
-from holdfast._net.transferred import progress_since, transferred
+from holdfast._core.evidence import TcpSnapshot, who_closed_first
+from holdfast._core.retry import Attempt, Caller, Campaign
+from holdfast._net.deadline import Deadline, DeadlineOverError
+from holdfast._net.tcp_info import await_ending, look_at_end, snapshot
+from holdfast._net.transferred import Transferred, progress_since, transferred
 from holdfast._threads.lease import Lease
 from holdfast._threads.refusals import check_timeout
 from holdfast.adapters.sockets._guarded import is_departure
-from holdfast.errors import AcquireTimeoutError, PolicyError, PoolError
+from holdfast.errors import AcquireTimeoutError, ConnectError, PolicyError, PoolError, PortsExhaustedError
 from holdfast.events import RepeatDecided
-from holdfast.vocabulary import Progress, Verdict
+from holdfast.vocabulary import Evidence, Progress, Verdict
 
 if TYPE_CHECKING:
     from holdfast.adapters.sockets._pool import SocketPool
@@ -42,68 +45,118 @@ class Call(Generic[AnswerT]):
         self._pool = pool
         self._fn = fn
         self._idempotent = idempotent
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._recovered = False
+        seconds = pool._policy.retry.deadline if timeout is None else timeout
+        self._deadline = None if seconds is None else Deadline(seconds, pool._policy.clock)
+        self._campaign = Campaign(ends_at=None if self._deadline is None else self._deadline.ends_at)
+        self._began = pool._policy.clock()
+        self._slept = 0.0
+        self._connects = 0
 
     def run(self) -> AnswerT:
         while True:
             lease = self._lease()
-            sock, reused = lease.sock, lease.reused
-            before = transferred(sock)
+            sock = lease.sock
+            before = snapshot(sock), transferred(sock)
             try:
                 self._limit(sock)
                 answer = self._fn(sock)
             except BaseException as error:
                 # Before the socket is closed: then the kernel tells nothing any more.
-                progress = progress_since(before, transferred(sock))
+                attempt = self._attempt(error, sock, before, reused=lease.reused)
                 lease.__exit__(type(error), error, error.__traceback__)
-                if not self._repeats(error, progress, reused=reused):
+                if not self._repeats(error, attempt):
                     raise
                 continue
             lease.release()
             return answer
 
-    def _lease(self) -> Lease[Any]:
-        left = None if self._deadline is None else self._left(self._deadline)
-        # A repeat never rides a pooled connection: what ended the first may have ended them all.
-        return self._pool._acquire_new(left) if self._recovered else self._pool.acquire(left)
+    # -- a connection
 
-    def _left(self, deadline: float) -> float:
-        return max(0.0, deadline - time.monotonic())
+    def _lease(self) -> Lease[Any]:
+        while True:
+            left = None if self._deadline is None else max(0.0, self._deadline.left())
+            try:
+                # A repeat never rides a pooled connection: what ended the first may have ended them all.
+                lease = self._pool._acquire_new(left) if self._campaign.failures else self._pool.acquire(left)
+            except PortsExhaustedError:
+                raise  # another try would only take another port
+            except ConnectError as error:
+                if not self._connects_again(error):
+                    raise
+            else:
+                self._pool._retrying.opened()
+                return lease
+
+    def _connects_again(self, error: ConnectError) -> bool:
+        """Nothing was sent, so any call may wait for a peer that is away for a moment."""
+        self._connects += 1
+        verdict, waited = self._pool._retrying.await_reconnect(
+            self._campaign,
+            Caller.SILENT,
+            self._connects,
+            give_up_at=math.inf,
+            not_before=self._began + self._slept,
+        )
+        self._slept += waited
+        self._tell(error, Progress.NOT_SENT, verdict)
+        return verdict.repeats
 
     def _limit(self, sock: Any) -> None:
         """What is left of the one deadline is passed on to the socket, which has one for each operation."""
-        if self._deadline is None:
-            return
-        left, own = self._left(self._deadline), sock.gettimeout()
-        if left == 0:
-            raise AcquireTimeoutError(f"{self._pool.name}: the time of the call was over before it began")
-        if own is None or left < own:
-            sock.settimeout(left)
+        if self._deadline is not None:
+            try:
+                self._deadline.hurry(sock)
+            except DeadlineOverError as error:
+                raise AcquireTimeoutError(f"{self._pool.name}: {error}, before the call began") from error
 
-    def _repeats(self, error: BaseException, progress: Progress, *, reused: bool) -> bool:
-        verdict = self._decide(error, progress, reused=reused)
-        self._pool._counts.decided(verdict)
-        name = getattr(self._fn, "__name__", type(self._fn).__name__)
-        self._pool._announce(RepeatDecided(self._pool.name, name, progress, verdict))
-        if verdict.repeats:
-            self._recovered = True
-        elif hasattr(error, "add_note"):
-            error.add_note(f"holdfast: {progress.value}; {verdict.value}")
-        return verdict.repeats
+    # -- a failure
 
-    def _decide(self, error: BaseException, progress: Progress, *, reused: bool) -> Verdict:
-        attempt = Attempt(
+    def _attempt(
+        self,
+        error: BaseException,
+        sock: Any,
+        before: tuple[TcpSnapshot | None, Transferred | None],
+        *,
+        reused: bool,
+    ) -> Attempt:
+        snap, counts = before
+        progress = progress_since(counts, transferred(sock))
+        if progress is Progress.MAYBE_PROCESSED and reused and not self._idempotent:
+            progress = _unless_peer_closed_first(sock, snap)
+        return Attempt(
             progress=progress,
             reused=reused,
             safe=self._idempotent,
             replayable=True,
             timed_out=_is_own_timeout(error),
             interrupted=not _is_of_the_connection(error),
-            recovered=self._recovered,
-            caller_covers=False,
+            nonsense=False,
+            caller=Caller.SILENT,
         )
-        return decide(attempt, self._pool._policy.retry)
+
+    def _repeats(self, error: BaseException, attempt: Attempt) -> bool:
+        decision = self._pool._retrying.after_failure(attempt, self._campaign)
+        self._tell(error, attempt.progress, decision.verdict)
+        if decision.verdict.repeats:
+            self._pool._retrying.wait(decision.delay)
+        return decision.verdict.repeats
+
+    def _tell(self, error: BaseException, progress: Progress, verdict: Verdict) -> None:
+        self._pool._counts.decided(verdict)
+        name = getattr(self._fn, "__name__", type(self._fn).__name__)
+        self._pool._announce(RepeatDecided(self._pool.name, name, progress, verdict))
+        if not verdict.repeats and hasattr(error, "add_note"):
+            error.add_note(f"holdfast: {progress.value}; {verdict.value}")
+
+
+def _unless_peer_closed_first(sock: Any, before: TcpSnapshot | None) -> Progress:
+    """How much was written is not known here, only that something was; the kernel's queue has it all."""
+    end = look_at_end(sock)
+    if before is not None and end is not None:
+        evidence = who_closed_first(before, await_ending(sock, before, end), 1, exact=False)
+        if evidence is Evidence.FIN_BEFORE_REQUEST:
+            return Progress.PEER_CLOSED_FIRST
+    return Progress.MAYBE_PROCESSED
 
 
 def _is_own_timeout(error: BaseException) -> bool:

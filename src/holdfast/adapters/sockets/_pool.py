@@ -21,6 +21,7 @@ from holdfast._net.connecting import Address
 from holdfast._threads.lease import Lease
 from holdfast._threads.pool import PoolDriver
 from holdfast._threads.refusals import check_timeout
+from holdfast._threads.retrying import Retrying
 from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_workers
 from holdfast.adapters.sockets._beating_calls import run_call
@@ -120,6 +121,7 @@ class SocketPool(PoolDriver[socket.socket]):
         # A connection that is used once and closed is never idle, so there is nothing to watch.
         self._is_watched = policy.limits.max_uses != 1 or min_idle > 0
         super().__init__(name_of(address, ssl_context), sizes, policy, acquire_timeout)
+        self._retrying = Retrying(policy, lambda: self._counts.uses + self._counts.opened)
         self._tell(lambda core, now: core.timer(now))
 
     def call(
@@ -127,10 +129,11 @@ class SocketPool(PoolDriver[socket.socket]):
     ) -> AnswerT:
         """Acquires a connection, answers with what ``fn(sock)`` answers, and releases it.
 
-        If the connection fails under it, ``fn`` is called once more, on a new connection, where that is
-        safe: no byte had been sent (the kernel's count proves it), or ``idempotent`` says that it may be
-        executed twice and the connection was a reused one. Otherwise the error is raised, with the verdict
-        as a note. ``fn`` must do nothing besides that must not be repeated, and must raise when the peer
+        If the connection fails under it, ``fn`` is called again, on a new connection, by the rules of
+        ``policy.retry`` and where that is safe: no byte had been sent (the kernel's count proves it), the peer
+        had hung up before one arrived (its acknowledgements prove it), or ``idempotent`` says that it may be
+        executed twice. A peer that takes no connections is tried again for ``policy.retry.reconnect`` seconds.
+        Otherwise the error is raised, with the verdict as a note. ``fn`` must do nothing besides that must not be repeated, and must raise when the peer
         hangs up (``EOFError`` or ``ConnectionError``).
 
         ``timeout``: seconds for all attempts together; what is left of it is the socket's timeout. Default:
