@@ -5,8 +5,8 @@
 Exit status 1: a test which passes bare does not pass wrapped, also when run again alone,
 or nothing was wrapped. A test which does not pass bare is not counted.
 
-Tests that count or spell out a request's headers (exact_headers.txt) meet the one header that a
-wrapped pool adds. They run wrapped with that switched off, and have to pass so.
+A few tests (switched_off.txt) look at what a wrapped pool does otherwise by default and can be told
+not to. They run wrapped with that switched off, and have to pass so.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def run(python: Path, work: Path, suite: str, name: str, tests: list[str], witho
     if name != "bare":
         plugins.append("wrap_everything")
         environment.update(PEER_WRAP=suite, PEER_WRAP_COUNTS=str(work / f"{suite}-{name}.json"))
-        environment.update(PEER_WRAP_ASKS=str(name != "unasked"))
+        environment.update(PEER_WRAP_SWITCHED_OFF=str(name == "switched-off"))
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += [f"--timeout={PER_TEST_SECONDS}", f"--report-log={log}", "--disable-warnings"]
     command += [word for plugin in plugins for word in ("-p", plugin)]
@@ -128,11 +128,11 @@ def compare(python: Path, work: Path, suite: str) -> tuple[str, list[str]]:
     counts_file = work / f"{suite}-wrapped.json"
     counts_file.unlink(missing_ok=True)
     without = listed("deselected.txt", suite)
-    exact = listed("exact_headers.txt", suite)
+    exact = listed("switched_off.txt", suite)
     bare = run(python, work, suite, "bare", everything, without)
     wrapped = run(python, work, suite, "wrapped", everything, without + exact)
     if exact:
-        wrapped |= run(python, work, suite, "unasked", exact, without)
+        wrapped |= run(python, work, suite, "switched-off", exact, without)
 
     candidates = [test for test in bare if bare[test] == "passed" != wrapped.get(test)]
     again = run(python, work, suite, "again", candidates, without) if candidates else {}

@@ -37,7 +37,10 @@ LEVELS: dict[str, list[type[Any]]] = {
     "requests": [requests.adapters.HTTPAdapter, requests.Session],
 }
 
-POLICY = holdfast.Policy(limits=holdfast.PoolLimits(ask_keep_alive=os.environ["PEER_WRAP_ASKS"] == "True"))
+SWITCHED_OFF = os.environ["PEER_WRAP_SWITCHED_OFF"] == "True"
+POLICY = holdfast.Policy(
+    limits=holdfast.PoolLimits(ask_keep_alive=not SWITCHED_OFF), accept_cut_heads=SWITCHED_OFF
+)
 counts: Counter[str] = Counter()
 _thread = threading.local()
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from holdfast import Policy
 from holdfast._core.entry import Entry
 from holdfast._net.reading import Tap
+from holdfast.adapters.urllib3._context import PoolContext
 from holdfast.adapters.urllib3._head import read_plain_head
 from holdfast.adapters.urllib3._response import PlainResponse
 
@@ -29,7 +31,7 @@ def outcome(stream: bytes, method: str, *, plainly: bool) -> Any:
         response: Any = (PlainResponse if plainly else http.client.HTTPResponse)(tap, method=method)
         if plainly:
             response._holdfast_raw, response._holdfast_entry = tap.raw, Entry(0.0)
-            response._holdfast_clock = lambda: 0.0
+            response._holdfast_context = PoolContext(Policy(accept_cut_heads=True))
         with contextlib.closing(response):
             try:
                 response.begin()

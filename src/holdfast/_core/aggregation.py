@@ -23,11 +23,12 @@ class Aggregation:
     def met(self, kind: Hashable, now: float, interval: float) -> int | None:
         """How many events a line has to tell of now, this one counted; None: no line."""
         told_at, untold = self._told.get(kind, (None, 0))
+        if told_at is not None:
+            self._told.move_to_end(kind)
         if told_at is not None and now - told_at < interval:
             self._told[kind] = (told_at, untold + 1)
             return None
         self._told[kind] = (now, 0)
-        self._told.move_to_end(kind)
         if len(self._told) > self._MOST_KINDS:
             self._told.popitem(last=False)
         return untold + 1

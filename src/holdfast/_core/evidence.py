@@ -92,15 +92,16 @@ def is_stray(before: TcpSnapshot, now: TcpSnapshot, *, one_send: bool, tick: flo
         return False
     if now.bytes_acked == before.bytes_acked:
         return True
-    return one_send and _came_too_soon(now, tick)
+    sent_once = one_send and now.total_retrans == before.total_retrans
+    return sent_once and _came_too_soon(now, tick)
 
 
 def _came_too_soon(now: TcpSnapshot, tick: float) -> bool:
     """A reader who looks more than a round trip late finds the request acknowledged whatever the
     bytes are. If they came sooner after the request than the connection's smallest round trip, they
     cannot be its answer. Half of it, less two ticks: a path may become shorter while nobody looks,
-    and a good answer must not be refused. Not for a request of several sends: a server may answer
-    the first, and then the answer comes soon after the last."""
+    and a good answer must not be refused. Not for a request of several sends, or one that was sent
+    again: the answer to the first copy may come soon after the last."""
     if now.min_rtt_us == _NO_SAMPLE:
         return False
     gap = (now.last_data_sent_ms - now.last_data_recv_ms) * _MILLISECONDS

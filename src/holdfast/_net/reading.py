@@ -33,6 +33,10 @@ class WatchedSocketIO(socket.SocketIO):
     """Bytes of a response read so far."""
     ends_line = True
     """The last byte read ended a line."""
+    tail = b""
+    """The last four bytes read while in the head."""
+    in_head = True
+    """The head has not come to its end yet."""
     at_end = False
     """The peer's end of the stream was read."""
     in_chunks = False
@@ -58,6 +62,8 @@ class WatchedSocketIO(socket.SocketIO):
             count = self._receive(buffer)
         except OSError:
             self.end = look_at_end(self._sock)
+            if self.end is not None and self.end.is_reset:
+                self._ask_about_end()
             raise
         if count:
             if self.asked is not None:
@@ -66,9 +72,21 @@ class WatchedSocketIO(socket.SocketIO):
                 check_first_bytes(self._sock, *asked)
             self.received += count
             self.ends_line = buffer[count - 1] == _NEWLINE
+            if self.in_head:
+                self.tail = (self.tail + bytes(buffer[max(0, count - 4) : count]))[-4:]
         elif count == 0:
             self._ended()
         return count
+
+    @property
+    def ends_head(self) -> bool:
+        """What was read last could be the empty line that ends a head."""
+        return self.tail.endswith((b"\r\n\r\n", b"\n\n"))
+
+    def _ask_about_end(self) -> None:
+        if self.asked is not None:
+            (before, delivery), self.asked = self.asked, None
+            check_end(self._sock, before, self.end, delivery)
 
     def take_your_time(self, timeout: float | None) -> None:
         """No deadline holds any more, and the caller's timeout as it was."""
@@ -82,9 +100,7 @@ class WatchedSocketIO(socket.SocketIO):
         self.at_end = True
         end = self.end or look_at_end(self._sock)
         self.end = None if end is None else end._replace(orderly=True)
-        if self.asked is not None:
-            (before, delivery), self.asked = self.asked, None
-            check_end(self._sock, before, self.end, delivery)
+        self._ask_about_end()
         if self.in_chunks and not self.ends_line:
             # http.client takes what it has of a chunk's size for all of it: "0" of "000a" would be the end.
             raise IncompleteRead(b"")

@@ -30,7 +30,8 @@ def request_options(
 
     ``deadline``: seconds for all attempts at each of them, in place of ``RetryPolicy.deadline``.
 
-    An inner block replaces what an outer one says. Raises :class:`~holdfast.errors.PolicyError`.
+    An inner block replaces what an outer one says. Not around the ``yield`` of a generator: there the block
+    is open in whoever runs it meanwhile. Raises :class:`~holdfast.errors.PolicyError`.
     """
     options = RequestOptions(idempotent=idempotent, repeat=repeat, deadline=deadline)
     token = current_options.set(options)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from holdfast.errors import PolicyError
 from holdfast.events import Event
-from holdfast.policy._checks import require_instance, require_seconds
+from holdfast.policy._checks import require_bool, require_instance, require_seconds
 from holdfast.policy._connections import Heartbeat, PoolLimits, TcpKeepalive
 from holdfast.policy._retries import RequestOptions, RetryBudget, RetryPolicy
 
@@ -40,6 +40,10 @@ class Policy:
     """Called with every event of :mod:`holdfast.events`, in the thread that caused it, with no
     lock held. What it raises is logged and dropped. Must be picklable if a wrapped
     ``requests.Session`` is to be pickled."""
+    accept_cut_heads: bool = False
+    """Take the end of the connection for the end of a response head that has no empty line at its end,
+    as http.client does. Default off: a head that may be cut is no answer (RFC 9112 §8). For servers
+    that leave the line out."""
     log_interval: float | None = 60.0
     """Seconds within which failures of the same cause and origin are one line of the log
     (``holdfast.failures``), with their number. ``None`` switches these lines off."""
@@ -61,6 +65,7 @@ class Policy:
         require_instance("retry", self.retry, RetryPolicy)
         if self.listener is not None and not callable(self.listener):
             raise PolicyError("listener", self.listener, "must be callable or None")
+        require_bool("accept_cut_heads", self.accept_cut_heads)
         require_seconds("log_interval", self.log_interval, optional=True)
         if not callable(self.clock):
             raise PolicyError("clock", self.clock, "must be callable and return seconds")

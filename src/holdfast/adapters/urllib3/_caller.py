@@ -84,7 +84,7 @@ class Call:
         """He gave no Retry, or one that grants nothing at all. requests, botocore and others always
         pass such a one, to leave retrying to somebody else; it cannot be told from a "no" of his."""
         first = self.first_retry or self.retry
-        return first is _URLLIB3S_OWN or not _has_left(first.total)
+        return first is _URLLIB3S_OWN or not _has_left(first.total) or _is_own_after_redirects(first)
 
     def says_to_reading(self, method: str) -> Caller:
         """About a connection that broke after it was opened."""
@@ -157,6 +157,19 @@ class _Here(threading.local):
 
 in_progress = _Here()
 """``in_progress.call`` is this thread's; set and restored by ``ResilientPool.urlopen``."""
+
+
+def _is_own_after_redirects(retry: Retry) -> bool:
+    """A manager that follows a redirect hands on urllib3's own Retry, counted down."""
+    history, own = retry.history, _URLLIB3S_OWN
+    if not history or any(entry.error is not None or not entry.redirect_location for entry in history):
+        return False
+    return all(getattr(retry, name) == getattr(own, name) for name in _GRANTS) and (
+        own.total is not None and retry.total == own.total - len(history)
+    )
+
+
+_GRANTS = ("connect", "read", "status", "other", "allowed_methods", "status_forcelist", "backoff_factor")
 
 
 def _has_left(count: int | None) -> bool:

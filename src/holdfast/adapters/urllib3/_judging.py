@@ -237,7 +237,8 @@ def _report(
         ended_by=EndedBy.PROTOCOL
         if attempt.nonsense
         else ended_by(error, end, timed_out=attempt.timed_out, opening=False),
-        errno=errno_of(error),
+        # What sending failed with says more than what then became of the salvaged answer.
+        errno=errno_of(exchange.send_error or error) or errno_of(error),
         timed_out=attempt.timed_out,
         proxied=record.reached_proxy,
         reused=attempt.reused,

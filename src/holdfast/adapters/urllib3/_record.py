@@ -230,7 +230,7 @@ class ConnectionRecord:
                 raw.asked, self.asked = self.asked, None
             if self.exchange is not None and self.exchange.deadline is not None:
                 raw.deadline = self.exchange.deadline
-        followed._holdfast_clock = self.context.clock
+        followed._holdfast_context = self.context
         followed._holdfast_entry = entry = self.entry
         entry.busy = True
         if self.exchange is not None:

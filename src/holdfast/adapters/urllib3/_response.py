@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast._core.entry import Entry
 from holdfast._core.peer import HTTP_1_1
@@ -13,6 +12,9 @@ from holdfast._net.tcp_info import End
 from holdfast.adapters._swap import mixed
 from holdfast.adapters.urllib3._head import read_plain_head
 from holdfast.vocabulary import CloseReason
+
+if TYPE_CHECKING:
+    from holdfast.adapters.urllib3._context import PoolContext
 
 __all__ = ["ResilientResponse", "resilient_response_class"]
 
@@ -28,7 +30,7 @@ class ResilientResponse(http.client.HTTPResponse):
 
     _holdfast_entry: Entry
     """Of the socket it is read from; by its end the connection may have another one."""
-    _holdfast_clock: Callable[[], float]
+    _holdfast_context: PoolContext
     _holdfast_raw: WatchedSocketIO | None
     """None where the stream cannot be watched."""
     head_read = False
@@ -63,16 +65,20 @@ class ResilientResponse(http.client.HTTPResponse):
             if raw is not None and raw.received and raw.at_end and not raw.ends_line:
                 raise http.client.RemoteDisconnected(_CUT) from error
             raise
-        if raw is not None and raw.at_end and not raw.ends_line:
-            # http.client takes the end of the stream for the end of the head. At a line boundary
-            # some servers really end it so; inside a line a part of it is missing.
+        if raw is not None and raw.at_end and self._is_cut(raw):
+            # http.client takes the end of the stream for the end of the head.
             raise http.client.RemoteDisconnected(_CUT)
         self._judge_head()
 
+    def _is_cut(self, raw: WatchedSocketIO) -> bool:
+        """At the end of a line a head may be as its server meant it; inside of one it never is."""
+        return not (raw.ends_line if self._holdfast_context.policy.accept_cut_heads else raw.ends_head)
+
     def _judge_head(self) -> None:
         self.head_read = True
-        if self.chunked and self._holdfast_raw is not None:
-            self._holdfast_raw.in_chunks = True
+        raw = self._holdfast_raw
+        if raw is not None:
+            raw.in_head, raw.in_chunks = False, self.chunked
         if self.will_close or self.status < OK or self._method == "CONNECT":  # type: ignore[attr-defined]
             self._holdfast_entry.doom(self._why_last())
 
@@ -95,7 +101,7 @@ class ResilientResponse(http.client.HTTPResponse):
             elif raw.at_end:
                 entry.doom(CloseReason.PEER_CLOSED)
         entry.busy = False
-        entry.idle_since = self._holdfast_clock()
+        entry.idle_since = self._holdfast_context.clock()
         super()._close_conn()  # type: ignore[misc]
 
 
