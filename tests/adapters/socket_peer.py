@@ -36,7 +36,9 @@ def reset(conn: socket.socket) -> None:
 class Peer:
     """Each connection gets the next handler; the last one stays for all that follow."""
 
-    def __init__(self, *handlers: Handler, family: int = socket.AF_INET, address: str | tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, *handlers: Handler, family: int = socket.AF_INET, address: str | tuple[str, int] | None = None
+    ) -> None:
         self._handlers = list(handlers or (echo,))
         self.listener = socket.socket(family)
         if family != getattr(socket, "AF_UNIX", None):

@@ -22,6 +22,8 @@ from socket_peer import PATIENCE, Peer, echo
 
 import holdfast
 from holdfast import CloseReason, Policy, PoolLimits, SocketPool
+from holdfast._threads import polling, watcher
+from holdfast._threads.watcher import the_watcher
 from holdfast.events import ConnectionClosed, ConnectionOpened, Event
 from holdfast.testing import FakeClock
 
@@ -131,6 +133,25 @@ def test_what_the_peer_ends_while_it_is_idle_is_closed_without_any_call(
         assert pool.stats().closed == {reason: 5}
 
 
+@pytest.mark.parametrize("lent", [False, True])
+def test_where_there_is_no_epoll_the_end_is_seen_as_well(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, lent: bool
+) -> None:
+    monkeypatch.setattr(watcher, "make_poller", polling.SelectorPoller)
+    with SocketPool(peer.address) as pool:
+        assert [ask(pool) for _ in range(3)] == [b"hello"] * 3
+        lease = pool.acquire()
+        if not lent:
+            lease.release()
+        peer.hang_up()
+        if lent:
+            assert lease.sock.recv(1) == b""
+            [entry] = pool._core.everything
+            until(lambda: entry.alarm is None)
+            lease.release()
+        until(lambda: pool.stats().closed == {CloseReason.PEER_CLOSED: 1})
+
+
 def reset_from_here(conn: socket.socket) -> None:
     """A reset needs the last reference to go; the handler's thread reads from it still."""
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -145,8 +166,9 @@ def test_what_the_peer_ends_while_it_is_lent_is_closed_when_it_comes_back(peer: 
             peer.wait_for(1)
             peer.hang_up()
             assert lease.sock.recv(1) == b""
-            until(lambda: next(iter(pool._core.everything)).doomed is not None)
-        assert pool.stats().closed == {CloseReason.PEER_CLOSED: 1}
+            if not the_watcher().is_one_shot:
+                until(lambda: next(iter(pool._core.everything)).doomed is not None)
+        until(lambda: pool.stats().closed == {CloseReason.PEER_CLOSED: 1})
 
 
 def test_stray_bytes_are_found_before_reuse(peer: Peer) -> None:
@@ -547,6 +569,38 @@ def test_an_address_that_refuses_is_left_alone_for_a_moment() -> None:
         with pytest.raises(holdfast.ConnectError, match=r"the next try is in 0.\d\d s, and 0.00 s are left"):
             pool.acquire(timeout=0)
         assert pool.stats().open == 0
+
+
+def test_closing_wakes_those_who_are_patient_with_an_address() -> None:
+    refusing = threading.Event()
+
+    def refuse(address: Any, timeout: float | None) -> socket.socket:
+        refusing.set()
+        raise ConnectionRefusedError
+
+    pool = SocketPool(("127.0.0.1", 9), connect=refuse, min_idle=1)
+    assert refusing.wait(PATIENCE)
+    for _ in range(3):
+        with contextlib.suppress(holdfast.ConnectError):
+            pool.acquire(timeout=PATIENCE)
+    begun = time.monotonic()
+    pool.close()
+    assert time.monotonic() - begun < 1
+    until(lambda: not any(t.name == "holdfast-worker" for t in threading.enumerate()))
+
+
+def test_an_impatient_caller_does_not_count_against_an_address(peer: Peer) -> None:
+    def slow(address: Any, timeout: float | None) -> socket.socket:
+        if timeout is not None and timeout < 1:
+            raise TimeoutError
+        return socket.create_connection(address, timeout)
+
+    with SocketPool(peer.address, connect=slow) as pool:
+        with pytest.raises(holdfast.ConnectError):
+            pool.acquire(timeout=0.01)
+        begun = time.monotonic()
+        assert ask(pool) == b"hello"
+        assert time.monotonic() - begun < 0.05
 
 
 def test_a_server_that_is_back_is_found_again(peer: Peer) -> None:

@@ -34,6 +34,10 @@ from holdfast.vocabulary import CloseReason
 __all__ = ["PoolDriver"]
 
 
+LONGEST_JOIN = 1.0
+"""Seconds that ``close`` waits for connections that are being opened in the background."""
+
+
 class PoolDriver(ABC, Generic[SocketT]):
     """A pool for any number of threads."""
 
@@ -79,6 +83,10 @@ class PoolDriver(ABC, Generic[SocketT]):
     @abstractmethod
     def _tidy(self, entry: PoolEntry) -> CloseReason | None:
         """Its lease ended well: makes it ready for others. May block."""
+
+    @abstractmethod
+    def _watch_again(self, entry: PoolEntry) -> None:
+        """It came back, and may have lost the watcher's attention while it was lent."""
 
     @abstractmethod
     def _is_stale(self, entry: PoolEntry, error: BaseException | None) -> bool:
@@ -191,6 +199,7 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     def _settle(self, entry: PoolEntry) -> None:
         self._tell(lambda core, now: core.settle(entry, now))
+        self._watch_again(entry)
 
     def _tidied(self, entry: PoolEntry) -> CloseReason | None:
         try:
@@ -222,9 +231,8 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     def _reap(self) -> None:
         while self._leaks:
-            entry = self._leaks.popleft()
             self._counts.leaked()
-            self._retire(entry, CloseReason.LEAKED)
+            self._retire(self._leaks.popleft(), CloseReason.LEAKED)
 
     # -- what the watcher and workers find
 
@@ -261,6 +269,8 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._reap()
         self._tell(lambda core, now: core.close(now))
         the_watcher().set(self._timer, None)
+        if self._sizes.min_idle:
+            the_workers().join(LONGEST_JOIN)
         the_watcher().join_if_idle()
 
     # -- telling the rules

@@ -43,7 +43,7 @@ class Timer:
 
     __slots__ = ("call", "when")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
         self.call = call
         self.when: float | None = None
 
@@ -86,12 +86,20 @@ class Watcher:
             assert self._poller is not None
             self._poller.add(descriptor)
             self._told[descriptor] = told
+            if self._poller.is_one_shot:
+                # select() on Windows works on what there was when it began.
+                self._wake()
 
     def arm(self, descriptor: int, told: Told, *, read: bool = False) -> None:
         """Tell again, also what is true already. ``read``: tell as well when there are bytes."""
         with self._lock:
-            if self._told.get(descriptor) == told and self._poller is not None:
+            if self._told.get(descriptor) != told or self._poller is None:
+                return
+            # Closed by its user, who is to be found out elsewhere.
+            with suppress(OSError, ValueError):
                 self._poller.arm(descriptor, read=read)
+            if self._poller.is_one_shot:
+                self._wake()
 
     def forget(self, descriptor: int, told: Told) -> None:
         """When this returns, ``told`` is not under way and is not called again, and nothing here
@@ -124,13 +132,15 @@ class Watcher:
             if when < self._sleeps_until:
                 self._wake()
 
-    def call_soon(self, call: Callable[[], None], descriptor: int = -1, told: Told | None = None) -> None:
+    def call_soon(self, call: Callable[[], None], descriptor: int = -1, told: Told | None = None) -> bool:
         """From anywhere, the garbage collector included: it takes no lock. If the watcher has
-        nothing to watch, the call is dropped. With ``descriptor`` and ``told``, :meth:`forget` holds
-        for it as well: it is dropped if that is not watched any more."""
-        if self._thread is not None:
-            self._calls.append((call, descriptor, told))
-            self._wake()
+        nothing to watch, the call is dropped, and the answer is False. With ``descriptor`` and
+        ``told``, :meth:`forget` holds for it as well: it is dropped if that is not watched any more."""
+        if self._thread is None:
+            return False
+        self._calls.append((call, descriptor, told))
+        self._wake()
+        return True
 
     def is_current_thread(self) -> bool:
         return threading.current_thread() is self._thread
@@ -268,6 +278,8 @@ class Watcher:
             # Between the wait and now its number may have gone to a new socket.
             if signs & (ENDED | BROKEN) and not poller.confirms(descriptor):
                 return
+            if poller.is_one_shot:
+                poller.drop(descriptor)
             self._begin_locked(told)
         try:
             _call(told, signs)
@@ -312,7 +324,7 @@ class Watcher:
         return due
 
 
-def _call(function: Callable[..., None], *args: int) -> None:
+def _call(function: Callable[..., object], *args: int) -> None:
     try:
         function(*args)
     except Exception:

@@ -6,6 +6,7 @@ failed, before it is closed. Where the kernel does not tell, it may have been pr
 
 from __future__ import annotations
 
+import errno
 import math
 import ssl
 from collections.abc import Callable
@@ -170,4 +171,5 @@ def _is_of_the_connection(error: BaseException) -> bool:
         return False
     if isinstance(error, (EOFError, ssl.SSLError, TimeoutError)):
         return True
-    return isinstance(error, OSError) and is_departure(error)
+    # EBADF: the function closed it, and the peer is not to blame.
+    return isinstance(error, OSError) and is_departure(error) and error.errno != errno.EBADF

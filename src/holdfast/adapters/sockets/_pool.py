@@ -206,6 +206,14 @@ class SocketPool(PoolDriver[socket.socket]):
             message = f"{self.name} was dropped with {len(core.everything)} connections open; close() it"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
+    def close(self) -> None:
+        self._opener.give_up()
+        super().close()
+
+    def _after_fork(self) -> None:
+        self._opener.after_fork()
+        super()._after_fork()
+
     # -- what the driver asks for
 
     def _open(self, entry: PoolEntry, deadline: float | None) -> None:
@@ -236,14 +244,21 @@ class SocketPool(PoolDriver[socket.socket]):
         self._counts.beaten()
         if heartbeat.call is not None:
             the_workers().do(lambda: run_call(self, entry, heartbeat))
-        else:
-            the_watcher().call_soon(lambda: link.beat(heartbeat), link.descriptor, link.told)
+        elif not the_watcher().call_soon(lambda: link.beat(heartbeat), link.descriptor, link.told):
+            # There is no thread for it, at the end of the interpreter or when there are too many. Then
+            # it is looked at, and must not stay reserved.
+            self._check(entry)
 
     def _tidy(self, entry: PoolEntry) -> CloseReason | None:
         link: Link = entry.link
         if self._on_release is not None and link.sock.fileno() >= 0:
             self._on_release(link.sock)
         return link.tidy()
+
+    def _watch_again(self, entry: PoolEntry) -> None:
+        if the_watcher().is_one_shot:
+            link: Link = entry.link
+            the_watcher().arm(link.descriptor, link.told)
 
     def _is_stale(self, entry: PoolEntry, error: BaseException | None) -> bool:
         return isinstance(error, (OSError, EOFError)) and entry.uses > 0
