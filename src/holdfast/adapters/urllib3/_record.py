@@ -187,9 +187,9 @@ class ConnectionRecord:
         reason = self.why_dead(sock) or CloseReason.PEER_CLOSED
         self.entry.doom(reason)
         parked.forget()
-        self.context.closed(self.origin, self.entry, reason)
         self.sock = self.look = self.tap = None
         sock.close()
+        self.context.closed(self.origin, self.entry, reason)
 
     # -- may it be lent
 
