@@ -10,8 +10,8 @@ __all__ = ["Outage"]
 
 
 class Outage:
-    _FORGET = 2.0
-    """An outage that nobody has met for so many times its patience may be another by now."""
+    _FORGET = 30.0
+    """Seconds. An outage that nobody has met for so long may be another by now."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -19,7 +19,7 @@ class Outage:
 
     def met(self, now: float, patience: float) -> float:
         """A connection could not be opened. Answers until when to try again."""
-        if self._since is None or now - self._seen_at > patience * self._FORGET:
+        if self._since is None or now - self._seen_at > max(patience, self._FORGET):
             self._since = now
         self._seen_at = now
         return self._since + patience
