@@ -43,6 +43,15 @@ def test_the_promised_names_are_there() -> None:
         "PoolLimits",
         "TcpKeepalive",
         "RetryPolicy",
+        "RetryBudget",
+        "FailureReport",
+        "request_options",
+        "Cause",
+        "EndedBy",
+        "Evidence",
+        "Phase",
+        "Progress",
+        "Verdict",
     } <= set(holdfast.__all__)
     assert set(holdfast.adapters.urllib3.__all__) == {
         "HTTPConnectionPool",
@@ -72,11 +81,49 @@ def test_every_public_thing_says_what_it_is(module: ModuleType) -> None:
 
 
 def test_every_setting_tells_its_meaning_and_default() -> None:
-    for settings in (holdfast.PoolLimits, holdfast.TcpKeepalive, holdfast.RetryPolicy, holdfast.Heartbeat):
+    for settings in (
+        holdfast.PoolLimits,
+        holdfast.TcpKeepalive,
+        holdfast.RetryPolicy,
+        holdfast.RetryBudget,
+        holdfast.Heartbeat,
+    ):
         source = inspect.getsource(settings)
         for field in dataclasses.fields(settings):
             after = source.split(f"    {field.name}: ", 1)[1]
             assert after.split("\n", 1)[1].lstrip().startswith('"""'), f"{settings.__name__}.{field.name}"
+
+
+def test_every_fact_of_a_report_tells_its_meaning() -> None:
+    of_their_type = {"phase", "progress", "verdict", "cause", "ended_by"}  # their enums explain them
+    for facts in (holdfast.FailureReport, holdfast.TcpFacts):
+        source = inspect.getsource(facts)
+        for field in dataclasses.fields(facts):
+            if field.name not in of_their_type:
+                after = source.split(f"    {field.name}: ", 1)[1]
+                assert after.split("\n", 1)[1].lstrip().startswith('"""'), f"{facts.__name__}.{field.name}"
+
+
+def test_every_verdict_says_what_was_done() -> None:
+    for verdict in holdfast.Verdict:
+        kind = verdict.name.split("_", 1)[0]
+        assert kind in {"REPEATED", "RECONNECTED", "LEFT", "REFUSED"}
+        assert verdict.repeats == (kind in {"REPEATED", "RECONNECTED"})
+        assert verdict.value.startswith(
+            {"REPEATED": "repeated", "RECONNECTED": "connected again", "REFUSED": "not repeated"}.get(
+                kind, ("left", "not connected")
+            )
+        )
+
+
+def test_the_phases_that_open_a_connection_send_nothing() -> None:
+    opening = {phase for phase in holdfast.Phase if phase.opens}
+    assert opening == {
+        holdfast.Phase.RESOLVE,
+        holdfast.Phase.CONNECT,
+        holdfast.Phase.TUNNEL,
+        holdfast.Phase.TLS,
+    }
 
 
 def test_every_enum_member_explains_itself_and_no_two_alike() -> None:
@@ -86,6 +133,8 @@ def test_every_enum_member_explains_itself_and_no_two_alike() -> None:
         holdfast.CloseReason,
         holdfast.Verdict,
         holdfast.Cause,
+        holdfast.Evidence,
+        holdfast.EndedBy,
     ):
         assert issubclass(vocabulary, enum.Enum)
         values = [member.value for member in vocabulary.__members__.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
@@ -19,11 +20,12 @@ from urllib3.exceptions import MaxRetryError, ProtocolError, ReadTimeoutError, S
 from urllib3.util.retry import Retry
 
 import holdfast
-from holdfast import Cause, Phase, Policy, Progress, RetryPolicy, Verdict
+from holdfast import Cause, EndedBy, Phase, Policy, Progress, RetryPolicy, Verdict
 from holdfast.testing import Fault, FaultServer, Request, Response, Via, on_reuse
 from holdfast.testing.fixtures import StartFaultServer
 
 STALE = on_reuse(Fault.READ_THEN_RESET)
+QUICK = Policy(retry=RetryPolicy(base_delay=0.001, max_delay=0.002))
 
 
 def pool_for(server: FaultServer, policy: Policy | None = None, **settings: Any) -> HTTPConnectionPool:
@@ -59,16 +61,26 @@ def test_a_get_that_fails_every_time_is_not_sent_on_top_of_the_callers_budget(
     assert server.ledger.count("GET", "/r/1") == 4
 
 
-def test_without_a_budget_it_is_sent_twice_and_no_more(fault_server: StartFaultServer) -> None:
+def test_without_a_retry_of_the_callers_the_policy_says_how_often(fault_server: StartFaultServer) -> None:
     server = fault_server(STALE, *[[Fault.READ_THEN_RESET]] * 9)
-    with warm(pool_for(server)) as pool, pytest.raises(ProtocolError) as caught:
+    with warm(pool_for(server, QUICK)) as pool, pytest.raises(ProtocolError) as caught:
         pool.request("GET", "/r/1")
-    assert server.ledger.count("GET", "/r/1") == 2
+    assert server.ledger.count("GET", "/r/1") == 3
     report = holdfast.report(caught.value)
     assert report is not None
-    assert (report.verdict, report.reused) == (Verdict.REFUSED_AGAIN, False)
-    assert report.earlier is not None
-    assert (report.earlier.verdict, report.earlier.reused) == (Verdict.REPEATED_STALE, True)
+    assert [(one.verdict, one.reused) for one in report.attempts] == [
+        (Verdict.REPEATED_STALE, True),
+        (Verdict.REPEATED_AFTER_WAIT, False),
+        (Verdict.REFUSED_ATTEMPTS, False),
+    ]
+
+
+def test_recovery_is_not_counted_against_one_attempt(fault_server: StartFaultServer) -> None:
+    server = fault_server(STALE, *[[Fault.READ_THEN_RESET]] * 9)
+    once = Policy(retry=RetryPolicy(attempts=1))
+    with warm(pool_for(server, once)) as pool, pytest.raises(ProtocolError):
+        pool.request("GET", "/r/1")
+    assert server.ledger.count("GET", "/r/1") == 2
 
 
 def test_the_callers_retry_goes_out_on_a_new_connection(fault_server: StartFaultServer) -> None:
@@ -82,17 +94,32 @@ def test_the_callers_retry_goes_out_on_a_new_connection(fault_server: StartFault
     assert server.connections == 3
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.CLOSE_AS_REQUEST_LEAVES, Fault.READ_THEN_CLOSE, Fault.READ_THEN_RESET]
-)
-def test_a_fresh_connection_is_the_callers_business(fault_server: StartFaultServer, fault: Fault) -> None:
+FRESH_FAULTS = [Fault.CLOSE_AS_REQUEST_LEAVES, Fault.READ_THEN_CLOSE, Fault.READ_THEN_RESET]
+
+
+@pytest.mark.parametrize("fault", FRESH_FAULTS)
+def test_a_fresh_connection_is_the_business_of_the_callers_retry(
+    fault_server: StartFaultServer, fault: Fault
+) -> None:
     server = fault_server([fault])
-    with pool_for(server) as pool, pytest.raises(ProtocolError) as caught:
-        pool.request("GET", "/r/1")
+    with pool_for(server) as pool, pytest.raises(MaxRetryError) as caught:
+        pool.request("GET", "/r/1", retries=Retry(3, read=0))
     report = holdfast.report(caught.value)
     assert report is not None
-    assert (report.verdict, report.reused) == (Verdict.REFUSED_FRESH, False)
+    assert (report.verdict, report.reused) == (Verdict.REFUSED_BY_RETRY, False)
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("retries", [None, False, 0, Retry(0, read=False)])
+@pytest.mark.parametrize("fault", FRESH_FAULTS)
+def test_where_he_has_none_it_is_the_policys(
+    fault_server: StartFaultServer, fault: Fault, retries: Any
+) -> None:
+    server = fault_server([fault])
+    with pool_for(server, QUICK, retries=None) as pool:
+        assert pool.request("GET", "/r/1", retries=retries).status == 200
+        assert holdfast.stats(pool).repeated == {Verdict.REPEATED_AFTER_WAIT: 1}
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize("size", [0, 1_000, 3_900, 5_000, 16_000, 100_000])
@@ -113,16 +140,25 @@ def test_what_never_left_is_repeated_whatever_it_is(
 def test_recovery_can_be_switched_off(fault_server: StartFaultServer) -> None:
     server = fault_server(STALE)
     with warm(pool_for(server, Policy(retry=RetryPolicy(recovery=False)))) as pool:
-        with pytest.raises(ProtocolError) as caught:
-            pool.request("GET", "/r/1")
+        with pytest.raises(MaxRetryError) as caught:
+            pool.request("GET", "/r/1", retries=Retry(3, read=0))
         report = holdfast.report(caught.value)
         assert report is not None
-        assert report.verdict is Verdict.REFUSED_OFF
+        assert (report.verdict, report.reused) == (Verdict.REFUSED_BY_RETRY, True)
+
+
+def test_without_recovery_stale_reuse_is_a_failure_like_any_other(fault_server: StartFaultServer) -> None:
+    server = fault_server(STALE)
+    quick = RetryPolicy(recovery=False, base_delay=0.001, max_delay=0.001)
+    with warm(pool_for(server, Policy(retry=quick))) as pool:
+        assert pool.request("GET", "/r/1").status == 200
+        assert holdfast.stats(pool).repeated == {Verdict.REPEATED_AFTER_WAIT: 1}
 
 
 def test_a_server_that_is_gone_is_reported_as_such(fault_server: StartFaultServer) -> None:
     server = fault_server(STALE)
-    with warm(pool_for(server)) as pool, server.refusing():
+    policy = Policy(retry=RetryPolicy(reconnect=0))
+    with warm(pool_for(server, policy)) as pool, server.refusing():
         with pytest.raises(urllib3.exceptions.NewConnectionError) as caught:
             pool.request("GET", "/r/1")
         report = holdfast.report(caught.value)
@@ -130,7 +166,12 @@ def test_a_server_that_is_gone_is_reported_as_such(fault_server: StartFaultServe
     assert (report.phase, report.progress, report.cause) == (
         Phase.CONNECT,
         Progress.NOT_SENT,
-        Cause.NOT_REACHED,
+        Cause.REFUSED,
+    )
+    assert (report.errno, report.ended_by, report.verdict) == (
+        errno.ECONNREFUSED,
+        EndedBy.NOT_OPENED,
+        Verdict.LEFT_UNSENT,
     )
     assert report.earlier is not None
     assert report.earlier.verdict is Verdict.REPEATED_STALE
@@ -362,7 +403,7 @@ def test_a_report_tells_the_story_without_secrets(fault_server: StartFaultServer
     assert report is not None
     assert report.origin == server.url
     assert (report.method, report.phase, report.progress) == ("POST", Phase.AWAIT, Progress.MAYBE_PROCESSED)
-    assert (report.verdict, report.cause) == (Verdict.REFUSED_MAYBE_PROCESSED, Cause.STALE_CONNECTION)
+    assert (report.verdict, report.cause) == (Verdict.REFUSED_MAYBE_PROCESSED, Cause.SERVER_WENT_AWAY)
     assert (report.reused, report.uses, report.keep_alive_timeout) == (True, 1, 7)
     assert 0 <= report.idle <= report.age < 60
     assert "hush" not in str(report) + json.dumps(report.as_dict()) + repr(report)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from holdfast._core.delivery import ATOMIC_SEND, Delivery
-from holdfast.vocabulary import Phase, Progress
+from holdfast.vocabulary import Evidence, Phase, Progress
 
 
 def delivery(**facts: int) -> Delivery:
@@ -40,3 +40,23 @@ def test_one_byte_of_the_response_is_enough() -> None:
 
 def test_after_the_head_it_is_the_body() -> None:
     assert delivery(sends=1, complete=True, received=9, head_read=True).phase is Phase.BODY
+
+
+def test_only_the_kernels_proof_says_that_the_peer_had_hung_up() -> None:
+    for evidence in Evidence:
+        made = delivery(sends=1, complete=True)
+        made.evidence = evidence
+        proved = evidence is Evidence.FIN_BEFORE_REQUEST
+        assert made.progress is (Progress.PEER_CLOSED_FIRST if proved else Progress.MAYBE_PROCESSED)
+
+
+def test_a_byte_of_a_response_is_more_than_any_proof() -> None:
+    made = delivery(sends=1, complete=True, received=1)
+    made.evidence = Evidence.FIN_BEFORE_REQUEST
+    assert made.progress is Progress.RESPONSE_STARTED
+
+
+def test_the_start_of_one_request_is_not_the_end_of_another() -> None:
+    made = delivery(sends=1, complete=True)
+    made.evidence, made.needs_proof = Evidence.STRAY, True
+    assert (Delivery().evidence, Delivery().needs_proof, Delivery().sends) == (Evidence.NOT_ASKED, False, 0)
