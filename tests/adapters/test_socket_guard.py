@@ -250,7 +250,7 @@ def test_a_client_is_asked_and_stays_while_it_answers(
     peer.sendall(b"PONG\r\nGET x\r\n")
     reader.join(PATIENCE)
     assert got == [b"GET x\r\n"]
-    assert guard.stats().asked >= 4
+    until(lambda: guard.stats().asked >= 4)
     assert farewells.told == []
 
 
@@ -372,12 +372,14 @@ def test_a_ping_over_tls_is_refused(
     make: MakeGuard, pair: Pair, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     guard = make(ping=b"PING", framing=Lines())
-    threading.Thread(
+    shaking = threading.Thread(
         target=lambda: client_tls.wrap_socket(pair[1], server_hostname="localhost").close()
-    ).start()
+    )
+    shaking.start()
     with server_tls.wrap_socket(pair[0], server_side=True) as tls:
         with pytest.raises(PolicyError, match="cannot be sent over TLS"):
             guard.accept(tls)
+    shaking.join(PATIENCE)
 
 
 def test_readers_see_the_real_descriptor(make: MakeGuard, pair: Pair) -> None:

@@ -549,6 +549,38 @@ def test_an_address_that_refuses_is_left_alone_for_a_moment() -> None:
         assert pool.stats().open == 0
 
 
+def test_closing_wakes_those_who_are_patient_with_an_address() -> None:
+    refusing = threading.Event()
+
+    def refuse(address: Any, timeout: float | None) -> socket.socket:
+        refusing.set()
+        raise ConnectionRefusedError
+
+    pool = SocketPool(("127.0.0.1", 9), connect=refuse, min_idle=1)
+    assert refusing.wait(PATIENCE)
+    for _ in range(3):
+        with contextlib.suppress(holdfast.ConnectError):
+            pool.acquire(timeout=PATIENCE)
+    begun = time.monotonic()
+    pool.close()
+    assert time.monotonic() - begun < 1
+    until(lambda: not any(t.name == "holdfast-worker" for t in threading.enumerate()))
+
+
+def test_an_impatient_caller_does_not_count_against_an_address(peer: Peer) -> None:
+    def slow(address: Any, timeout: float | None) -> socket.socket:
+        if timeout is not None and timeout < 1:
+            raise TimeoutError
+        return socket.create_connection(address, timeout)
+
+    with SocketPool(peer.address, connect=slow) as pool:
+        with pytest.raises(holdfast.ConnectError):
+            pool.acquire(timeout=0.01)
+        begun = time.monotonic()
+        assert ask(pool) == b"hello"
+        assert time.monotonic() - begun < 0.05
+
+
 def test_a_server_that_is_back_is_found_again(peer: Peer) -> None:
     refused = [True]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -181,6 +182,22 @@ def test_siblings_of_one_that_died_are_asked(make: MakePool) -> None:
     with pytest.raises(ConnectionResetError), lease:
         raise ConnectionResetError
     until(lambda: pool.stats().heartbeats == 2 and pool.stats().idle == 2)
+
+
+def test_heartbeats_go_through_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def serve(conn: socket.socket) -> None:
+        with server_tls.wrap_socket(conn, server_side=True) as tls:
+            while data := tls.recv(100):
+                tls.sendall(data.replace(b"PING", b"PONG"))
+
+    settings: dict[str, Any] = {"ssl_context": client_tls, "server_hostname": "localhost"}
+    with Peer(serve) as peer, SocketPool(peer.address, policy=Policy(heartbeat=PING), **settings) as pool:
+        lie_idle(pool)
+        until(lambda: pool.stats().heartbeats >= 3)
+        assert pool.stats().closed == {}
+        with pool.acquire(timeout=5) as lease:
+            lease.sock.sendall(b"hello")
+            assert lease.sock.recv(100) == b"hello"
 
 
 # -- a function as heartbeat

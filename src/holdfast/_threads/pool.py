@@ -34,6 +34,10 @@ from holdfast.vocabulary import CloseReason
 __all__ = ["PoolDriver"]
 
 
+LONGEST_JOIN = 1.0
+"""Seconds that ``close`` waits for connections that are being opened in the background."""
+
+
 class PoolDriver(ABC, Generic[SocketT]):
     """A pool for any number of threads."""
 
@@ -261,6 +265,8 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._reap()
         self._tell(lambda core, now: core.close(now))
         the_watcher().set(self._timer, None)
+        if self._sizes.min_idle:
+            the_workers().join(LONGEST_JOIN)
         the_watcher().join_if_idle()
 
     # -- telling the rules

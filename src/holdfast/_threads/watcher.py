@@ -43,7 +43,7 @@ class Timer:
 
     __slots__ = ("call", "when")
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
         self.call = call
         self.when: float | None = None
 
@@ -124,13 +124,15 @@ class Watcher:
             if when < self._sleeps_until:
                 self._wake()
 
-    def call_soon(self, call: Callable[[], None], descriptor: int = -1, told: Told | None = None) -> None:
+    def call_soon(self, call: Callable[[], None], descriptor: int = -1, told: Told | None = None) -> bool:
         """From anywhere, the garbage collector included: it takes no lock. If the watcher has
-        nothing to watch, the call is dropped. With ``descriptor`` and ``told``, :meth:`forget` holds
-        for it as well: it is dropped if that is not watched any more."""
-        if self._thread is not None:
-            self._calls.append((call, descriptor, told))
-            self._wake()
+        nothing to watch, the call is dropped, and the answer is False. With ``descriptor`` and
+        ``told``, :meth:`forget` holds for it as well: it is dropped if that is not watched any more."""
+        if self._thread is None:
+            return False
+        self._calls.append((call, descriptor, told))
+        self._wake()
+        return True
 
     def is_current_thread(self) -> bool:
         return threading.current_thread() is self._thread
@@ -312,7 +314,7 @@ class Watcher:
         return due
 
 
-def _call(function: Callable[..., None], *args: int) -> None:
+def _call(function: Callable[..., object], *args: int) -> None:
     try:
         function(*args)
     except Exception:

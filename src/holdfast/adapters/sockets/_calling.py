@@ -6,6 +6,7 @@ kernel does not tell, it may have been processed.
 
 from __future__ import annotations
 
+import errno
 import ssl
 import time
 from collections.abc import Callable
@@ -117,4 +118,5 @@ def _is_of_the_connection(error: BaseException) -> bool:
         return False
     if isinstance(error, (EOFError, ssl.SSLError, TimeoutError)):
         return True
-    return isinstance(error, OSError) and is_departure(error)
+    # EBADF: the function closed it, and the peer is not to blame.
+    return isinstance(error, OSError) and is_departure(error) and error.errno != errno.EBADF

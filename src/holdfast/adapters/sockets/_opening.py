@@ -14,7 +14,7 @@ from holdfast._core.addresses import AddressBook
 from holdfast._net.connecting import Address, Endpoint, connect_failed, dial, resolve
 from holdfast._net.tcp_keepalive import apply_keepalive
 from holdfast._threads.refusals import check_timeout
-from holdfast.errors import AcquireTimeoutError, ConnectError, PolicyError
+from holdfast.errors import AcquireTimeoutError, ConnectError, PolicyError, PoolClosedError
 from holdfast.policy import TcpKeepalive
 
 __all__ = ["Opener", "name_of"]
@@ -52,8 +52,8 @@ class Opener:
         self._server_hostname = server_hostname or (address[0] if isinstance(address, tuple) else None)
         self._connect = connect
         self._on_connect = on_connect
-        self._lock = threading.Lock()
         self._book = AddressBook()
+        self.after_fork()
 
     def open(self, deadline: float | None, chance: Callable[[], float]) -> socket.socket:
         """``deadline``: as ``time.monotonic`` has it. ``chance``: a random number from 0 to 1."""
@@ -65,8 +65,9 @@ class Opener:
             try:
                 sock = self._open_one(endpoint, timeout)
             except OSError as error:
-                with self._lock:
-                    self._book.failed(endpoint, time.monotonic(), chance())
+                if not _is_impatience(error, timeout, self._connect_timeout):
+                    with self._lock:
+                        self._book.failed(endpoint, time.monotonic(), chance())
                 tried.append((str(endpoint), error))
                 continue
             with self._lock:
@@ -75,7 +76,13 @@ class Opener:
         raise connect_failed(self._name, tried) from tried[-1][1]
 
     def after_fork(self) -> None:
+        """Whoever held the lock is not in this process."""
         self._lock = threading.Lock()
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Nobody needs a connection any more: who is patient need not be."""
+        self._given_up.set()
 
     def _in_order(self) -> Sequence[Endpoint]:
         if self._connect is not None:
@@ -96,7 +103,8 @@ class Opener:
             left = max(0.0, deadline - now)
             message = f"{self._name}: its addresses failed just now; the next try is in {pause:.2f} s, and {left:.2f} s are left"
             raise ConnectError(message)
-        time.sleep(pause)
+        if self._given_up.wait(pause):
+            raise PoolClosedError(f"{self._name}: the pool was closed while a connection was to be opened")
 
     def _share(self, deadline: float | None, addresses: int) -> float | None:
         """The time there is, shared among the addresses that are left."""
@@ -132,6 +140,12 @@ def name_of(address: Address, ssl_context: ssl.SSLContext | None) -> str:
         return f"unix:{os.fsdecode(address)}"
     scheme, host = "tcp" if ssl_context is None else "tls", str(address[0])
     return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
+
+
+def _is_impatience(error: OSError, timeout: float | None, full: float | None) -> bool:
+    """The caller gave it less time than a connection may take: that says nothing about the address."""
+    own = isinstance(error, TimeoutError) and error.errno is None
+    return own and timeout is not None and (full is None or timeout < full)
 
 
 def _check_address(address: object) -> None:

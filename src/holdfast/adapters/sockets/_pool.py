@@ -203,6 +203,14 @@ class SocketPool(PoolDriver[socket.socket]):
             message = f"{self.name} was dropped with {len(core.everything)} connections open; close() it"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
+    def close(self) -> None:
+        self._opener.give_up()
+        super().close()
+
+    def _after_fork(self) -> None:
+        self._opener.after_fork()
+        super()._after_fork()
+
     # -- what the driver asks for
 
     def _open(self, entry: PoolEntry, deadline: float | None) -> None:
@@ -233,8 +241,10 @@ class SocketPool(PoolDriver[socket.socket]):
         self._counts.beaten()
         if heartbeat.call is not None:
             the_workers().do(lambda: run_call(self, entry, heartbeat))
-        else:
-            the_watcher().call_soon(lambda: link.beat(heartbeat), link.descriptor, link.told)
+        elif not the_watcher().call_soon(lambda: link.beat(heartbeat), link.descriptor, link.told):
+            # There is no thread for it, at the end of the interpreter or when there are too many. Then
+            # it is looked at, and must not stay reserved.
+            self._check(entry)
 
     def _tidy(self, entry: PoolEntry) -> CloseReason | None:
         link: Link = entry.link
