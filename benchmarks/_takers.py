@@ -3,7 +3,8 @@
     python _takers.py NAME
 
 Each has one connection, to a listener in this process, on which nothing happens. It reads lines "how
-many" and prints the seconds that one taking and putting back took.
+many" and prints the seconds that one taking and putting back took. Beside it a thread sleeps, in all of
+them: a pool is for programs with threads, and system calls are cheaper in one that never had any.
 """
 
 # ruff: noqa: PLC0415 - a process imports the one pool that it is
@@ -14,6 +15,7 @@ import ipaddress
 import select
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -186,6 +188,7 @@ def _checked(take: Take, is_sound: Callable[[], bool]) -> Take:
 
 
 def _main(name: str, lines: Iterable[str]) -> None:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
         take = TAKERS[name](listener.getsockname())
         for line in lines:

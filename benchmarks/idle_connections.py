@@ -35,7 +35,7 @@ MOST_CPU, MOST_MEMORY, MOST_DELAY = 0.03, 4096, 0.1
 QUESTION = (
     f"Do {{count:,}} idle connections with a heartbeat every {INTERVAL:g} s take less than {MOST_CPU:.0%} of"
     f" a core and at most {MOST_MEMORY:,} bytes of Python memory each, and are {{burst:,}} of them, hung up"
-    f" on at once, closed within {MOST_DELAY * 1e3:g} ms (99th percentile)?"
+    f" on at once, closed within {MOST_DELAY * 1e3:g} ms (99th percentile; the median burst)?"
 )
 SAMPLE = 1.0
 SPARE = 200
@@ -59,6 +59,8 @@ class Result:
     """Seconds from the first FIN of a burst to each close, in order."""
     hang_ups: list[float] = field(default_factory=list)
     """Seconds that the peer needed to hang up on all of them."""
+    efforts: list[float] = field(default_factory=list)
+    """Seconds of CPU time that it took to close a burst."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,11 +100,13 @@ def _measure(peer: subprocess.Popen[str], address: tuple[str, int], count: int, 
     with _full(address, count, listener) as pool:
         result.resident = (_resident() - before) / count
         _watch(result, pool, seconds)
-        for _ in range(5):
+        for _ in range(9):
             closes.clear()
+            cpu_began = time.process_time()
             ask(peer, "the peer", str(result.burst))
             began, ended = (float(number) for number in line(peer, "the peer").split())
             _wait_for(closes, result.burst)
+            result.efforts.append(time.process_time() - cpu_began)
             result.delays.append([when - began for when in closes])
             result.hang_ups.append(ended - began)
     # The peer has to see the end of the others before they come again.
@@ -167,7 +171,7 @@ def _tell(result: Result, circumstances: Circumstances) -> int:
     kept = {
         "CPU": result.average < MOST_CPU,
         "memory": result.traced <= MOST_MEMORY,
-        "delay": max(late) < MOST_DELAY,
+        "delay": median(late) < MOST_DELAY,
     }
     print(QUESTION.format(count=result.count, burst=result.burst))
     print("Yes." if all(kept.values()) else f"No: {', '.join(name for name, it in kept.items() if not it)}.")
@@ -177,14 +181,12 @@ def _tell(result: Result, circumstances: Circumstances) -> int:
     print(f"  heartbeats in that time {result.beats:,}{cost}")
     print(f"  memory (tracemalloc)    {result.traced:,.0f} bytes for each connection")
     print(f"  memory (resident)       {result.resident:,.0f} bytes for each connection")
+    each = ", ".join(f"{it * 1e3:.0f}" for it in sorted(late))
     print(
-        f"  {result.burst:,} FINs, {len(late)} times: the peer took {median(result.hang_ups) * 1e3:.1f} ms to send them;"
+        f"  {result.burst:,} FINs, {len(late)} times: the peer took {median(result.hang_ups) * 1e3:.1f} ms to send them,"
+        f" closing took {median(result.efforts) * 1e3:.1f} ms of CPU time,"
     )
-    print(
-        "  from the first of them until 99 % were closed: "
-        + ", ".join(f"{it * 1e3:.1f}" for it in late)
-        + " ms"
-    )
+    print(f"  from the first of them until 99 % were closed {median(late) * 1e3:.1f} ms ({each})")
     print(f"\n{circumstances}")
     return 0 if all(kept.values()) else 1
 
