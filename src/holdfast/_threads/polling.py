@@ -29,7 +29,7 @@ class Poller(Protocol):
     """What the watcher waits with."""
 
     is_one_shot: bool
-    """A descriptor must be armed again after each sign."""
+    """A descriptor must be dropped at each sign, and armed again."""
 
     def add(self, descriptor: int) -> None: ...
     def arm(self, descriptor: int, *, read: bool) -> None: ...
@@ -101,7 +101,6 @@ class SelectorPoller:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._wakers: set[int] = set()
 
     def add(self, descriptor: int) -> None:
         with suppress(KeyError):
@@ -116,15 +115,10 @@ class SelectorPoller:
             self._selector.unregister(descriptor)
 
     def add_waker(self, descriptor: int) -> None:
-        self._wakers.add(descriptor)
         self.add(descriptor)
 
     def wait(self, timeout: float | None) -> list[tuple[int, Signs]]:
-        found = [key.fd for key, _ in self._selector.select(timeout)]
-        for descriptor in found:
-            if descriptor not in self._wakers:
-                self.drop(descriptor)
-        return [(descriptor, READABLE) for descriptor in found]
+        return [(key.fd, READABLE) for key, _ in self._selector.select(timeout)]
 
     def confirms(self, descriptor: int) -> bool:  # noqa: ARG002 - nothing here is certain
         return True

@@ -85,6 +85,10 @@ class PoolDriver(ABC, Generic[SocketT]):
         """Its lease ended well: makes it ready for others. May block."""
 
     @abstractmethod
+    def _watch_again(self, entry: PoolEntry) -> None:
+        """It came back, and may have lost the watcher's attention while it was lent."""
+
+    @abstractmethod
     def _is_stale(self, entry: PoolEntry, error: BaseException | None) -> bool:
         """Whether this failure says something about the other connections as well."""
 
@@ -195,6 +199,7 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     def _settle(self, entry: PoolEntry) -> None:
         self._tell(lambda core, now: core.settle(entry, now))
+        self._watch_again(entry)
 
     def _tidied(self, entry: PoolEntry) -> CloseReason | None:
         try:
@@ -226,9 +231,8 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     def _reap(self) -> None:
         while self._leaks:
-            entry = self._leaks.popleft()
             self._counts.leaked()
-            self._retire(entry, CloseReason.LEAKED)
+            self._retire(self._leaks.popleft(), CloseReason.LEAKED)
 
     # -- what the watcher and workers find
 

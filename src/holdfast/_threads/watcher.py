@@ -86,12 +86,20 @@ class Watcher:
             assert self._poller is not None
             self._poller.add(descriptor)
             self._told[descriptor] = told
+            if self._poller.is_one_shot:
+                # select() on Windows works on what there was when it began.
+                self._wake()
 
     def arm(self, descriptor: int, told: Told, *, read: bool = False) -> None:
         """Tell again, also what is true already. ``read``: tell as well when there are bytes."""
         with self._lock:
-            if self._told.get(descriptor) == told and self._poller is not None:
+            if self._told.get(descriptor) != told or self._poller is None:
+                return
+            # Closed by its user, who is to be found out elsewhere.
+            with suppress(OSError, ValueError):
                 self._poller.arm(descriptor, read=read)
+            if self._poller.is_one_shot:
+                self._wake()
 
     def forget(self, descriptor: int, told: Told) -> None:
         """When this returns, ``told`` is not under way and is not called again, and nothing here
@@ -270,6 +278,8 @@ class Watcher:
             # Between the wait and now its number may have gone to a new socket.
             if signs & (ENDED | BROKEN) and not poller.confirms(descriptor):
                 return
+            if poller.is_one_shot:
+                poller.drop(descriptor)
             self._begin_locked(told)
         try:
             _call(told, signs)

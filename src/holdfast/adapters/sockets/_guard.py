@@ -20,7 +20,7 @@ from holdfast._core.sieve import Framing, Sieve
 from holdfast._core.silence import Patience, Silence, Step
 from holdfast._net.last_heard import seconds_since_data
 from holdfast._net.tcp_keepalive import apply_keepalive
-from holdfast._threads.polling import BROKEN, ENDED
+from holdfast._threads.polling import BROKEN, ENDED, READABLE
 from holdfast._threads.watcher import Timer, the_watcher
 from holdfast._threads.workers import the_workers
 from holdfast.adapters.sockets._guarded import GuardedSocket
@@ -243,6 +243,8 @@ class _Post:
                 the_watcher().set(self._timer, self._client._silence.wake_at())
 
     def told(self, signs: int) -> None:
+        if signs == READABLE:
+            signs = _peek(self._client.sock)
         if signs & BROKEN:
             error = self._client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._guard._is_gone(self._client, _reason(error))
@@ -258,6 +260,8 @@ class _Post:
             # Closed by somebody who did not tell.
             self._guard.forget(self._client)
             return
+        if the_watcher().is_one_shot:
+            the_watcher().arm(self._descriptor, self.told)
         quiet = seconds_since_data(sock)
         if quiet is not None:
             silence.heard(now - quiet)
@@ -284,6 +288,18 @@ def _reason(error: int | None) -> Gone:
     if error in (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH):
         return Gone.VANISHED
     return Gone.RESET
+
+
+def _peek(sock: socket.socket) -> int:
+    """Where there is no epoll: was it the end? What came is left for whoever reads it."""
+    if isinstance(sock, ssl.SSLSocket):
+        return READABLE
+    try:
+        return READABLE if sock.recv(1, socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)) else ENDED
+    except (BlockingIOError, TimeoutError):
+        return READABLE
+    except OSError:
+        return BROKEN
 
 
 def _has_room(sock: Any) -> bool:

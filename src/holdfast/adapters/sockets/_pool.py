@@ -252,6 +252,11 @@ class SocketPool(PoolDriver[socket.socket]):
             self._on_release(link.sock)
         return link.tidy()
 
+    def _watch_again(self, entry: PoolEntry) -> None:
+        if the_watcher().is_one_shot:
+            link: Link = entry.link
+            the_watcher().arm(link.descriptor, link.told)
+
     def _is_stale(self, entry: PoolEntry, error: BaseException | None) -> bool:
         return isinstance(error, (OSError, EOFError)) and entry.uses > 0
 
