@@ -87,7 +87,9 @@ class PoolCore:
     def request(self, now: float, wake: object = None) -> PoolEntry | Ticket | WhyRefused:
         """An entry that is LEASED, or OPENING and to be connected by the one who asks; a ticket if
         he has to wait."""
+        self._serve(now)  # with what `lend` may have put back behind the back of those who wait
         if self._ended is not None:
+            self._end(self._ended, now)
             return self._ended
         entry = None if self.waiting else self._next(now)
         self._warm(now)
