@@ -226,6 +226,9 @@ class SocketPool(PoolDriver[socket.socket]):
         if link is None:
             return
         caller = link.caller
+        if reason is CloseReason.FORKED:
+            # The thread is the parent's, and so is the connection: waking it would end that.
+            link.caller = None
         link.close()
         if caller is not None and reason is CloseReason.HEARTBEAT_MISSED:
             the_workers().write_off(caller)
