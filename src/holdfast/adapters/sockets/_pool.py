@@ -41,7 +41,7 @@ log = logging.getLogger("holdfast.sockets")
 
 
 class SocketPool(PoolDriver[socket.socket]):
-    r"""Connections to one address, for any number of threads.
+    r"""Connections to one address, for any number of threads::
 
         pool = SocketPool(("127.0.0.1", 6379), policy=Policy(heartbeat=heartbeats.redis()))
         with pool.acquire() as lease:
