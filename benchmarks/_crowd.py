@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +28,8 @@ MESSAGE = b"x" * 100
 Turn = Callable[[], float]
 """Takes a connection, uses it and puts it back. Returns the seconds it took to get one."""
 Use = Callable[[socket.socket], object]
+Connection = tuple[socket.socket, Callable[[int], Any]]
+"""With the way to look at it."""
 
 
 def holdfast(address: tuple[str, int], use: Use) -> Turn:
@@ -48,14 +51,9 @@ class LifoPool:
     """As they are written: a queue of connections, each looked at before it is lent."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._queue: queue.LifoQueue[tuple[socket.socket, Callable[[int], Any]]] = queue.LifoQueue()
+        self._queue: queue.LifoQueue[Connection] = queue.LifoQueue()
         for _ in range(CONNECTIONS):
-            sock = socket.create_connection(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(60)
-            poll = select.poll()
-            poll.register(sock, select.POLLIN | select.POLLRDHUP)
-            self._queue.put((sock, poll.poll))
+            self._queue.put(_connection(address))
 
     def turn(self, use: Use) -> float:
         began = time.perf_counter()
@@ -72,6 +70,69 @@ class LifoPool:
 def lifo(address: tuple[str, int], use: Use) -> Turn:
     pool = LifoPool(address)
     return lambda: pool.turn(use)
+
+
+class FairPool:
+    """The least that serves in the order of coming: one lock, the idle ones, and those who wait."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._lock = threading.Lock()
+        self._idle = [_connection(address) for _ in range(CONNECTIONS)]
+        self._waiting: deque[tuple[threading.Lock, list[Connection]]] = deque()
+
+    def turn(self, use: Use) -> float:
+        began = time.perf_counter()
+        sock, look = item = self._take()
+        try:
+            assert not look(0)
+            got = time.perf_counter()
+            use(sock)
+        finally:
+            self._put(item)
+        return got - began
+
+    def _take(self) -> Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            wake, given = threading.Lock(), list[Connection]()
+            wake.acquire()
+            self._waiting.append((wake, given))
+        wake.acquire(timeout=30)
+        return given[0]
+
+    def _put(self, item: Connection) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._idle.append(item)
+                return
+            wake, given = self._waiting.popleft()
+            given.append(item)
+            wake.release()
+
+
+def fair(address: tuple[str, int], use: Use) -> Turn:
+    pool = FairPool(address)
+    return lambda: pool.turn(use)
+
+
+def psycopg_pool(address: tuple[str, int], use: Use) -> Turn:
+    """Serves in the order of coming as well. It does not look."""
+    from _stub import psycopg_pool_of
+
+    pool = psycopg_pool_of(address, CONNECTIONS)
+
+    def turn() -> float:
+        began = time.perf_counter()
+        conn = pool.getconn(30)
+        got = time.perf_counter()
+        try:
+            use(conn.sock)
+        finally:
+            pool.putconn(conn)
+        return got - began
+
+    return turn
 
 
 def nothing(sock: socket.socket) -> None:
@@ -92,8 +153,17 @@ def millisecond(sock: socket.socket) -> None:  # noqa: ARG001
 CROWDS: dict[str, tuple[Callable[[tuple[str, int], Use], Turn], Use]] = {
     f"{pool.__name__}, {use.__name__}": (pool, use)
     for use in (nothing, exchange, millisecond)
-    for pool in (holdfast, lifo)
+    for pool in (holdfast, lifo, fair, psycopg_pool)
 }
+
+
+def _connection(address: tuple[str, int]) -> Connection:
+    sock = socket.create_connection(address)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.settimeout(60)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN | select.POLLRDHUP)
+    return sock, poll.poll
 
 
 def _block(turn: Turn, times: int) -> tuple[float, float]:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 __all__ = ["TAKERS"]
 
@@ -136,28 +135,10 @@ def generic_connection_pool(address: Address) -> Take:
 
 
 def psycopg_pool(address: Address) -> Take:
-    """Does not look (check=None). Its connection is a socket that looks like one to PostgreSQL."""
-    from psycopg.pq import TransactionStatus
-    from psycopg_pool import ConnectionPool
+    """Does not look (check=None)."""
+    from _stub import psycopg_pool_of
 
-    class PgConn:
-        transaction_status = TransactionStatus.IDLE
-
-    class Connection:
-        def __init__(self) -> None:
-            self.pgconn = PgConn()
-            self.sock = socket.create_connection(address)
-
-        @classmethod
-        def connect(cls, *_: object, **__: object) -> Connection:
-            return cls()
-
-        def close(self) -> None:
-            self.sock.close()
-
-    kind: Any = Connection
-    pool: Any = ConnectionPool(connection_class=kind, min_size=1, max_size=10, open=True)
-    pool.wait()
+    pool = psycopg_pool_of(address, 1)
 
     def take(times: int) -> None:
         for _ in range(times):

@@ -27,22 +27,28 @@ _USES = {
     "exchange": "an exchange of 100 bytes",
     "millisecond": "1 ms of waiting",
 }
+_POOLS = {
+    "holdfast": "SocketPool",
+    "lifo": "LifoQueue",
+    "fair": "fair floor",
+    "psycopg_pool": "psycopg_pool",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--heats", type=int, default=7, metavar="N", help="sets of processes (default 7)")
+    parser.add_argument("--heats", type=int, default=5, metavar="N", help="sets of processes (default 5)")
     parser.add_argument("--quick", action="store_true", help="2 heats of 3 rounds, to see that it works")
     arguments = parser.parse_args(argv)
-    circumstances = Circumstances(["holdfast"])
+    circumstances = Circumstances(["holdfast", "psycopg-pool"])
     try:
         with process("_peer.py") as peer:
             times = measure(
                 "_crowd.py",
                 list(CROWDS),
                 heats=2 if arguments.quick else arguments.heats,
-                rounds=3 if arguments.quick else 10,
-                block=2000,
+                rounds=3 if arguments.quick else 8,
+                block=1600,
                 arguments=[line(peer, "the peer").strip()],
             )
     except ContestError as error:
@@ -64,11 +70,10 @@ def _tell(times: Times, circumstances: Circumstances) -> int:
         "                                                                                     usual    ever"
     )
     for use, title in _USES.items():
-        for pool, name in (("holdfast", "SocketPool"), ("lifo", "LifoQueue")):
+        for pool, name in _POOLS.items():
             one = f"{pool}, {use}"
-            gain = str(gains[use]) if pool == "holdfast" else ""
             print(
-                f"  {title:25}  {name:15}  {1 / times.time(one):14,.0f}   {gain:20}"
+                f"  {title:25}  {name:15}  {1 / times.time(one):14,.0f}   {times.ratio(f'lifo, {use}', one)!s:20}"
                 f"  {times.usual_worst(one) * 1e3:6.1f}  {times.worst(one) * 1e3:6.1f} ms"
             )
     print(f"\n{circumstances}")
