@@ -26,7 +26,7 @@ class _Connection:
         self.sock.settimeout(60)
 
     @classmethod
-    def connect(cls, conninfo: str, **settings: object) -> Self:
+    def connect(cls, conninfo: str, **_: object) -> Self:
         host, port = conninfo.split(":")
         return cls((host, int(port)))
 
