@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from _field import FAMILIES, Contestant, Workload
 
-__all__ = ["ContestError", "Heat", "Sample", "Settings", "heats"]
+__all__ = ["ContestError", "Heat", "Sample", "Settings", "ask", "heats", "line", "process"]
 
 _HERE = Path(__file__).parent
 _PATIENCE = 60.0
@@ -67,8 +67,8 @@ def heats(settings: Settings, certificates: tuple[str, str] | None) -> Iterator[
     dice = random.Random(settings.seed)
     ends = time.monotonic() + settings.budget
     own, authority = certificates or (None, None)
-    with _process("_server.py", *([own] if own else [])) as server:
-        port = int(_line(server, "the server"))
+    with process("_server.py", *([own] if own else [])) as server:
+        port = int(line(server, "the server"))
         url = f"{'https' if own else 'http'}://127.0.0.1:{port}"
         for number in range(settings.heats):
             share = (ends - time.monotonic()) / (settings.heats - number)
@@ -78,7 +78,7 @@ def heats(settings: Settings, certificates: tuple[str, str] | None) -> Iterator[
 def _heat(settings: Settings, dice: random.Random, share: float, where: list[str]) -> Heat:
     ends = time.monotonic() + share
     with ExitStack() as stack:
-        field = {one: stack.enter_context(_process("_client.py", one.value, *where)) for one in Contestant}
+        field = {one: stack.enter_context(process("_client.py", one.value, *where)) for one in Contestant}
         watchdog = threading.Timer(max(share, 0.0) + _PATIENCE, _end_all, [list(field.values())])
         stack.callback(watchdog.cancel)
         watchdog.start()
@@ -107,45 +107,50 @@ def _order(dice: random.Random) -> Iterator[Contestant]:
         yield from dice.sample(family, len(family))
 
 
-def _block(one: Contestant, process: subprocess.Popen[str], workload: Workload, times: int) -> Sample:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(f"{times} {workload.value}\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        raise ContestError(f"{one.value} has ended; what it said is above") from None
-    seconds, cpu = _line(process, one.value).split()
+def _block(one: Contestant, its: subprocess.Popen[str], workload: Workload, times: int) -> Sample:
+    ask(its, one.value, f"{times} {workload.value}")
+    seconds, cpu = line(its, one.value).split()
     return Sample(float(seconds), float(cpu))
 
 
-def _line(process: subprocess.Popen[str], name: str) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
+def ask(its: subprocess.Popen[str], name: str, question: str) -> None:
+    assert its.stdin is not None
+    try:
+        its.stdin.write(question + "\n")
+        its.stdin.flush()
+    except BrokenPipeError:
+        raise ContestError(f"{name} has ended; what it said is above") from None
+
+
+def line(its: subprocess.Popen[str], name: str) -> str:
+    """What it says next."""
+    assert its.stdout is not None
+    said = its.stdout.readline()
+    if not said:
         raise ContestError(f"{name} has ended, or did not answer in time; what it said is above")
-    return line
+    return said
 
 
 @contextmanager
-def _process(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Ours end by themselves when their standard input does, even if we are killed."""
-    process = subprocess.Popen(
+    its = subprocess.Popen(
         [sys.executable, str(_HERE / script), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=_environment(),
     )
-    with process:
+    with its:
         try:
-            yield process
+            yield its
         finally:
-            process.kill()
+            its.kill()
 
 
 def _end_all(processes: Sequence[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        process.kill()
+    for its in processes:
+        its.kill()
 
 
 def _environment() -> dict[str, str]:

@@ -20,6 +20,10 @@ autodoc_class_signature = "separated"
 nitpicky = True
 # Other projects' names would need their inventories, and so a network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(urllib3|requests|collections|typing|ssl|types|http)\..*"),
+    ("py:.*", r"(urllib3|requests|collections|typing|ssl|types|http|socket)\..*"),
+    (
+        "py:class",
+        r"Address|PoolDriver|PoolEntry|Sieve|Silence|SocketT",
+    ),  # private as well, by their short names
     ("py:.*", r"holdfast(\.\w+)*\._\w+(\..*)?"),  # private: shown in signatures, not documented
 ]

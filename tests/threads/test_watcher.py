@@ -283,7 +283,8 @@ def test_one_that_is_in_use_is_left_alone_and_found_dead_when_it_is_parked(pair:
     parked.forget()
 
 
-def test_one_that_was_used_and_parked_again_is_still_watched(kind: str, pair: Pair) -> None:
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="elsewhere an answer may be taken for its end")
+def test_one_that_was_used_and_parked_again_is_still_watched(pair: Pair) -> None:
     dead = threading.Event()
     parked = Parked(pair[0].fileno(), dead.set)
     for _ in range(3):

@@ -44,13 +44,17 @@ class AddressBook:
         return self._failed.get(address, (0, now))[1]
 
     def failed(self, address: Hashable, now: float, chance: float) -> float:
-        """Returns its pause in seconds."""
-        failures = self._failed.pop(address, (0, now))[0] + 1
-        pause = pause_after(failures, chance)
-        self._failed[address] = (failures, now + pause)
+        """Returns the seconds until its next try."""
+        failures, ready_at = self._failed.pop(address, (0, now))
+        if now >= ready_at:
+            failures += 1
+            ready_at = now + pause_after(failures, chance)
+        # Else its pause is running: this is the same failure, seen by another thread. If each counted,
+        # ten threads at a server that restarts would take the moment for a long outage.
+        self._failed[address] = (failures, ready_at)
         if len(self._failed) > MOST_REMEMBERED:
             del self._failed[next(iter(self._failed))]
-        return pause
+        return ready_at - now
 
     def worked(self, address: Hashable) -> None:
         self._failed.pop(address, None)

@@ -67,6 +67,8 @@ class Asking:
     def expendable(self, entries: Iterable[PoolEntry]) -> PoolEntry | None:
         """One that is reserved, and that somebody else needs more: one whose turn to be asked has not
         come, or one whose answer is late and that has no right to its place any more."""
+        if self._heartbeat is None:
+            return None
         if self.queued:
             return self.queued.popitem()[0]
         return next((entry for entry in entries if entry.state is State.DOUBTED), None)

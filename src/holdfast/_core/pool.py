@@ -17,7 +17,7 @@ from holdfast._core import reuse
 from holdfast._core.actions import Action, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.asking import Asking, beat_due
 from holdfast._core.idle_place import IdlePlace
-from holdfast._core.pool_entry import UNDER_WATCH, PoolEntry, State, Stimulus
+from holdfast._core.pool_entry import IDLE, LEASED, UNDER_WATCH, PoolEntry, State, Stimulus, left_behind
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
 from holdfast._core.warming import Warming
@@ -57,7 +57,7 @@ class PoolCore:
         except KeyError:
             return None
         if now - entry.idle_since < entry.idle_allowance and now < entry.old_at:
-            entry.state = State.LEASED
+            entry.state = LEASED
             return entry
         # Back to where it was. Only its limits say that it must go, and the locked way asks them again.
         self._fresh[entry] = True
@@ -67,7 +67,7 @@ class PoolCore:
         """The lease ended well. True if :meth:`settle` has to be called, with the lock."""
         entry.uses += 1
         entry.idle_since = now
-        entry.state = State.IDLE
+        entry.state = IDLE
         self._fresh[entry] = True
         # Asked after it was laid down; see above.
         return self._ask_after_return or entry.alarm is None
@@ -150,6 +150,9 @@ class PoolCore:
 
     def retire(self, entry: PoolEntry, reason: CloseReason, now: float) -> None:
         """Whoever has it wants it gone. Its place is free at once."""
+        if entry.state is State.LOST:
+            entry.move(Stimulus.RETIRE)  # its copy was closed at the fork
+            return
         if entry.state is State.LEASED:
             entry.uses += 1
         self._close(entry, reason)
@@ -230,13 +233,8 @@ class PoolCore:
 
     def forked(self) -> None:
         """In the child: all of this belongs to the parent. The driver makes a new core."""
-        for entry in list(self.everything):
-            if entry.state in (State.LEASED, State.OPENING):
-                entry.doom(CloseReason.FORKED)
-                entry.move(Stimulus.FORK)
-                self.everything.pop(entry, None)
-            else:
-                self._close(entry, CloseReason.FORKED)
+        self.outbox += [Close(entry, CloseReason.FORKED) for entry in left_behind(list(self.everything))]
+        self.everything.clear()
 
     @property
     def idle(self) -> int:

@@ -5,13 +5,24 @@ What is not in the table is a bug of ours, and says so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
 from holdfast._core.entry import Entry
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["OCCUPYING", "TRANSITIONS", "UNDER_WATCH", "PoolEntry", "State", "Stimulus"]
+__all__ = [
+    "IDLE",
+    "LEASED",
+    "OCCUPYING",
+    "TRANSITIONS",
+    "UNDER_WATCH",
+    "PoolEntry",
+    "State",
+    "Stimulus",
+    "left_behind",
+]
 
 
 class State(Enum):
@@ -67,6 +78,8 @@ TRANSITIONS: dict[Stimulus, dict[State, State]] = {
 
 OCCUPYING = frozenset(State) - {State.CLOSED, State.LOST}
 """States that count against ``maxsize``."""
+IDLE, LEASED = State.IDLE, State.LEASED
+"""For the fast path: to look a member up in its class costs 60 ns on Python 3.11, a twentieth of a lease."""
 UNDER_WATCH = (State.CHECKING, State.DOUBTED)
 """Neither free nor lent."""
 
@@ -103,3 +116,18 @@ class PoolEntry(Entry):
             self.state = TRANSITIONS[stimulus][self.state]
         except KeyError:
             raise AssertionError(f"a bug in holdfast: {stimulus} in {self.state}") from None
+
+
+def left_behind(entries: Iterable[PoolEntry]) -> Iterator[PoolEntry]:
+    """In the child of a fork: those whose copies are to be closed. Also of what is lent: while a copy is
+    open, the parent can close the connection and its peer does not hear of it.
+
+    The fork may have come in the middle of a step of another thread."""
+    for entry in entries:
+        if entry.state in (State.LEASED, State.OPENING):
+            entry.doom(CloseReason.FORKED)
+            entry.move(Stimulus.FORK)
+            yield entry
+        elif entry.state is not State.CLOSED:
+            entry.move(Stimulus.RETIRE)
+            yield entry

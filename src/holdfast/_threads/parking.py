@@ -62,7 +62,9 @@ class Parked:
 
     def _told(self, signs: int) -> None:  # noqa: ARG002 - whatever it is, nobody has asked for it
         # Where there is no epoll, any answer to a request is such a sign. It counts only if the socket
-        # is parked.
+        # is parked. One that was used and parked again between the sign and now is closed though it is
+        # well, which costs a new connection; to say that it is no sign after all would take two steps,
+        # between which its user could come for it in vain.
         if not the_watcher().is_one_shot:
             self._ended = True
         if self.take():

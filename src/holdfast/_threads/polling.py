@@ -120,8 +120,13 @@ class SelectorPoller:
     def wait(self, timeout: float | None) -> list[tuple[int, Signs]]:
         return [(key.fd, READABLE) for key, _ in self._selector.select(timeout)]
 
-    def confirms(self, descriptor: int) -> bool:  # noqa: ARG002 - nothing here is certain
-        return True
+    def confirms(self, descriptor: int) -> bool:
+        """Is it still there? Whoever uses the connection may have read what came."""
+        if not hasattr(select, "poll"):
+            return bool(select.select([descriptor], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self._selector.close()

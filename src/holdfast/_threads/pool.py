@@ -6,11 +6,9 @@ are here.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
+from holdfast._threads.forking import reset_after_fork
 from holdfast._threads.lease import Lease, SocketT
 from holdfast._threads.pool_counts import PoolCounts
 from holdfast._threads.refusals import check_timeout, refusal, timed_out
@@ -50,7 +49,7 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._acquire_timeout = acquire_timeout
         self._counts = PoolCounts()
         self._make_empty()
-        _pools.add(self)
+        reset_after_fork(self)
 
     def _make_empty(self) -> None:
         self._lock = threading.Lock()
@@ -336,15 +335,3 @@ class PoolDriver(ABC, Generic[SocketT]):
         for action in core.outbox:
             if isinstance(action, Close):
                 self._close(action.entry, action.reason)
-
-
-_pools: weakref.WeakSet[PoolDriver] = weakref.WeakSet()  # type: ignore[type-arg]
-
-
-def _after_fork() -> None:
-    for pool in list(_pools):
-        pool._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -275,8 +275,8 @@ class Watcher:
             if told is None:
                 self._drain_waker_locked(descriptor)
                 return
-            # Between the wait and now its number may have gone to a new socket.
-            if signs & (ENDED | BROKEN) and not poller.confirms(descriptor):
+            # Between the wait and now its number may have gone to a new socket, or it was read.
+            if (poller.is_one_shot or signs & (ENDED | BROKEN)) and not poller.confirms(descriptor):
                 return
             if poller.is_one_shot:
                 poller.drop(descriptor)

@@ -58,7 +58,7 @@ class GuardStats:
 
 
 class Guard:
-    """Guards the accepted sockets of a server, in whatever way it accepts them.
+    """Guards the accepted sockets of a server, in whatever way it accepts them::
 
         guard = Guard(on_dead=lambda sock, reason: print(reason.name))
 

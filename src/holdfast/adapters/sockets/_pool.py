@@ -42,7 +42,7 @@ log = logging.getLogger("holdfast.sockets")
 
 
 class SocketPool(PoolDriver[socket.socket]):
-    r"""Connections to one address, for any number of threads.
+    r"""Connections to one address, for any number of threads::
 
         pool = SocketPool(("127.0.0.1", 6379), policy=Policy(heartbeat=heartbeats.redis()))
         with pool.acquire() as lease:
@@ -229,6 +229,9 @@ class SocketPool(PoolDriver[socket.socket]):
         if link is None:
             return
         caller = link.caller
+        if reason is CloseReason.FORKED:
+            # The thread is the parent's, and so is the connection: waking it would end that.
+            link.caller = None
         link.close()
         if caller is not None and reason is CloseReason.HEARTBEAT_MISSED:
             the_workers().write_off(caller)
