@@ -96,7 +96,7 @@ class FailureReport:
     @property
     def attempts(self) -> tuple[FailureReport, ...]:
         """All failed attempts at this request, the first one first."""
-        found = [self]
+        found: list[FailureReport] = [self]
         while found[-1].earlier is not None:
             found.append(found[-1].earlier)
         return tuple(reversed(found))

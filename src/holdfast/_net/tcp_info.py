@@ -18,11 +18,9 @@ from typing import Any, NamedTuple
 
 from holdfast._core.evidence import CLOSE, CLOSE_WAIT, Ending, TcpSnapshot
 
-try:
+if sys.platform != "win32":
     import fcntl
     import termios
-except ImportError:  # Windows
-    pass
 
 __all__ = ["SIZE", "TICK", "End", "ask", "await_ending", "look_at_end", "read", "snapshot"]
 
@@ -112,7 +110,9 @@ def _pending_error(sock: Any) -> int:
 
 def _send_queue(sock: Any) -> int | None:
     """Bytes written and not acknowledged; Linux keeps the count also after a reset."""
+    if sys.platform == "win32":
+        return None
     try:
         return int(_QUEUE.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _QUEUE.pack(0)))[0])
-    except (OSError, NameError, ValueError):
+    except (OSError, ValueError):
         return None
