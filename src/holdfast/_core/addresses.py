@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
+from holdfast._core.backoff import backoff
+
 __all__ = ["AddressBook", "pause_after"]
 
 AddressT = TypeVar("AddressT", bound=Hashable)
@@ -25,8 +27,7 @@ MOST_REMEMBERED = 256
 def pause_after(failures: int, chance: float) -> float:
     """Seconds until the next try. ``chance``: 0 to 1, a random number; half of the pause is fixed, so
     that a first failure does cause one."""
-    ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 30))
-    return ceiling * (1 + chance) / 2
+    return backoff(failures, base=FIRST_PAUSE, most=LONGEST_PAUSE, chance=(1 + chance) / 2)
 
 
 class AddressBook:

@@ -16,9 +16,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from holdfast.vocabulary import Evidence
+from holdfast.vocabulary import Evidence, Progress
 
-__all__ = ["CLOSE", "CLOSE_WAIT", "ESTABLISHED", "Ending", "TcpSnapshot", "is_stray", "who_closed_first"]
+__all__ = [
+    "CLOSE",
+    "CLOSE_WAIT",
+    "ESTABLISHED",
+    "Ending",
+    "TcpSnapshot",
+    "is_stray",
+    "progress_between",
+    "who_closed_first",
+]
 
 # States as Linux numbers them (include/net/tcp_states.h).
 ESTABLISHED = 1
@@ -49,11 +58,20 @@ class TcpSnapshot(NamedTuple):
     bytes_acked: int
     notsent_bytes: int
     min_rtt_us: int
+    data_segs_in: int | None = None
+    """Segments with data that came; ``tcpi_bytes_received`` will not do, for it counts a FIN as a byte."""
+    bytes_sent: int | None = None
+    """Handed to the network, those that were sent again counted again."""
 
     @property
     def quiet(self) -> bool:
         """All that was ever sent is acknowledged."""
         return self.unacked == 0 and self.notsent_bytes == 0
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the last data came in, or since the connection was opened if none did."""
+        return self.last_data_recv_ms * _MILLISECONDS
 
     @property
     def rtt(self) -> float:
@@ -106,6 +124,22 @@ def _came_too_soon(now: TcpSnapshot, tick: float) -> bool:
         return False
     gap = (now.last_data_sent_ms - now.last_data_recv_ms) * _MILLISECONDS
     return gap + 2 * tick < now.min_rtt / 2
+
+
+def progress_between(before: TcpSnapshot | None, after: TcpSnapshot | None) -> Progress:
+    """How far a request got, seen from the socket alone. A doubt is ``MAYBE_PROCESSED``.
+
+    Nothing was sent, and nothing can be any more, if the count of sent bytes stands where it stood and
+    nothing is queued: a queue that a reset has emptied is lost for good, but one that still holds bytes may
+    deliver them yet, even after the socket was closed.
+    """
+    if before is None or after is None or before.data_segs_in is None or after.data_segs_in is None:
+        return Progress.MAYBE_PROCESSED
+    if after.data_segs_in > before.data_segs_in:
+        return Progress.RESPONSE_STARTED
+    if after.bytes_sent == before.bytes_sent and after.quiet and before.quiet:
+        return Progress.NOT_SENT
+    return Progress.MAYBE_PROCESSED
 
 
 def who_closed_first(before: TcpSnapshot, ending: Ending, written: int, *, exact: bool) -> Evidence:

@@ -22,12 +22,15 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-__all__ = ["SIZE", "TICK", "End", "ask", "await_ending", "look_at_end", "read", "snapshot"]
+__all__ = ["LEAST", "TICK", "End", "ask", "await_ending", "look_at_end", "read", "snapshot"]
 
-# struct tcp_info of linux/tcp.h. It only ever grows at its end; a kernel older than 4.6 (or a sandbox
-# that pretends) returns less than is unpacked here, and is not asked again.
+# struct tcp_info of linux/tcp.h. It only ever grows at its end: the first part is what kernels from 4.6
+# on have, the second came with 4.19. A kernel that is older than that, or a sandbox that pretends to be
+# one, tells less, and is taken for one that tells nothing.
 _LAYOUT = struct.Struct("=Bx B 5x I 12x I 16x I 4x I 12x I 28x I 16x Q 16x I I")
-SIZE = _LAYOUT.size
+_LATER = struct.Struct("=152x I 44x Q")
+LEAST = _LAYOUT.size
+SIZE = _LATER.size
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 _QUEUE = struct.Struct("i")
 
@@ -42,11 +45,12 @@ def ask(sock: Any) -> bytes | None:
         answer: bytes = sock.getsockopt(IPPROTO_TCP, _TCP_INFO, SIZE)
     except (OSError, AttributeError, TypeError):
         return None
-    return answer if len(answer) == SIZE else None
+    return answer if len(answer) >= LEAST else None
 
 
 def read(answer: bytes) -> TcpSnapshot:
-    return TcpSnapshot._make(_LAYOUT.unpack_from(answer))
+    fields = _LAYOUT.unpack_from(answer)
+    return TcpSnapshot(*fields, *(_LATER.unpack_from(answer) if len(answer) >= SIZE else ()))
 
 
 def snapshot(sock: Any) -> TcpSnapshot | None:

@@ -12,11 +12,10 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from holdfast._core.evidence import TcpSnapshot, who_closed_first
+from holdfast._core.evidence import TcpSnapshot, progress_between, who_closed_first
 from holdfast._core.retry import Attempt, Caller, Campaign
 from holdfast._net.deadline import Deadline, DeadlineOverError
 from holdfast._net.tcp_info import await_ending, look_at_end, snapshot
-from holdfast._net.transferred import Transferred, progress_since, transferred
 from holdfast._threads.lease import Lease
 from holdfast._threads.refusals import check_timeout
 from holdfast.adapters.sockets._guarded import is_departure
@@ -57,7 +56,7 @@ class Call(Generic[AnswerT]):
         while True:
             lease = self._lease()
             sock = lease.sock
-            before = snapshot(sock), transferred(sock)
+            before = snapshot(sock)
             try:
                 self._limit(sock)
                 answer = self._fn(sock)
@@ -116,14 +115,13 @@ class Call(Generic[AnswerT]):
         self,
         error: BaseException,
         sock: Any,
-        before: tuple[TcpSnapshot | None, Transferred | None],
+        before: TcpSnapshot | None,
         *,
         reused: bool,
     ) -> Attempt:
-        snap, counts = before
-        progress = progress_since(counts, transferred(sock))
+        progress = progress_between(before, snapshot(sock))
         if progress is Progress.MAYBE_PROCESSED and reused and not self._idempotent:
-            progress = _unless_peer_closed_first(sock, snap)
+            progress = _unless_peer_closed_first(sock, before)
         return Attempt(
             progress=progress,
             reused=reused,

@@ -18,7 +18,7 @@ from typing import Any
 
 from holdfast._core.sieve import Framing, Sieve
 from holdfast._core.silence import Patience, Silence, Step
-from holdfast._net.last_heard import seconds_since_data
+from holdfast._net.tcp_info import snapshot
 from holdfast._net.tcp_keepalive import apply_keepalive
 from holdfast._threads.polling import BROKEN, ENDED, READABLE
 from holdfast._threads.watcher import Timer, the_watcher
@@ -262,9 +262,9 @@ class _Post:
             return
         if the_watcher().is_one_shot:
             the_watcher().arm(self._descriptor, self.told)
-        quiet = seconds_since_data(sock)
-        if quiet is not None:
-            silence.heard(now - quiet)
+        known = snapshot(sock)
+        if known is not None:
+            silence.heard(now - known.quiet_for)
         step = silence.step(now)
         if step is Step.GIVE_UP:
             self._guard._is_gone(self._client, Gone.SILENT if silence.leaves_at is None else Gone.LEFT)

@@ -121,7 +121,8 @@ class SocketPool(PoolDriver[socket.socket]):
         # A connection that is used once and closed is never idle, so there is nothing to watch.
         self._is_watched = policy.limits.max_uses != 1 or min_idle > 0
         super().__init__(name_of(address, ssl_context), sizes, policy, acquire_timeout)
-        self._retrying = Retrying(policy, lambda: self._counts.uses + self._counts.opened)
+        counts = self._counts  # not self, or it would keep itself alive
+        self._retrying = Retrying(policy, lambda: counts.uses + counts.opened)
         self._tell(lambda core, now: core.timer(now))
 
     def call(
