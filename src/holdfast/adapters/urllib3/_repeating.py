@@ -116,5 +116,7 @@ def _is_his_risk(call: Call, report: FailureReport) -> bool:
     """``Retry(allowed_methods=None)`` asks for everything to be repeated. It is obeyed where the pool is
     not to blame, on a fresh connection; but never for a body that cannot be resent, nor against what
     he says of this request."""
+    if call.options is not None and call.options.idempotent is False:
+        return False
     at_stake = (Verdict.REFUSED_BODY, Verdict.REFUSED_FORBIDDEN)
     return call.takes_any_method() and not report.reused and report.verdict not in (*at_stake, *EXHAUSTED)
