@@ -33,10 +33,6 @@ class WatchedSocketIO(socket.SocketIO):
     """Bytes of a response read so far."""
     ends_line = True
     """The last byte read ended a line."""
-    tail = b""
-    """The last four bytes read while in the head."""
-    in_head = True
-    """The head has not come to its end yet."""
     at_end = False
     """The peer's end of the stream was read."""
     in_chunks = False
@@ -72,16 +68,9 @@ class WatchedSocketIO(socket.SocketIO):
                 check_first_bytes(self._sock, *asked)
             self.received += count
             self.ends_line = buffer[count - 1] == _NEWLINE
-            if self.in_head:
-                self.tail = (self.tail + bytes(buffer[max(0, count - 4) : count]))[-4:]
         elif count == 0:
             self._ended()
         return count
-
-    @property
-    def ends_head(self) -> bool:
-        """What was read last could be the empty line that ends a head."""
-        return self.tail.endswith((b"\r\n\r\n", b"\n\n"))
 
     def _ask_about_end(self) -> None:
         if self.asked is not None:

@@ -22,14 +22,16 @@ class Parked:
     connection while it was parked. The socket is its own then, to be closed.
     """
 
-    __slots__ = ("_descriptor", "_ended", "_idle", "_on_dead")
+    __slots__ = ("_descriptor", "_ended", "_idle", "_is_one_shot", "_on_dead")
 
     def __init__(self, descriptor: int, on_dead: Callable[[], None]) -> None:
         self._descriptor = descriptor
         self._on_dead = on_dead
         self._idle: list[None] = []
         self._ended = False
+        self._is_one_shot = False
         the_watcher().watch(descriptor, self._told)
+        self._is_one_shot = the_watcher().is_one_shot
 
     def park(self) -> bool:
         """It is idle now. False if its peer has ended it already: then it is still the caller's, to
@@ -39,7 +41,7 @@ class Parked:
         # one of the two sees the other.
         if self._ended and self.take():
             return False
-        if the_watcher().is_one_shot:
+        if self._is_one_shot:
             the_watcher().arm(self._descriptor, self._told)
         return True
 
@@ -65,7 +67,7 @@ class Parked:
         # is parked. One that was used and parked again between the sign and now is closed though it is
         # well, which costs a new connection; to say that it is no sign after all would take two steps,
         # between which its user could come for it in vain.
-        if not the_watcher().is_one_shot:
+        if not self._is_one_shot:
             self._ended = True
         if self.take():
             self._ended = True

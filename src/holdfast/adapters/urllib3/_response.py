@@ -65,20 +65,22 @@ class ResilientResponse(http.client.HTTPResponse):
             if raw is not None and raw.received and raw.at_end and not raw.ends_line:
                 raise http.client.RemoteDisconnected(_CUT) from error
             raise
-        if raw is not None and raw.at_end and self._is_cut(raw):
-            # http.client takes the end of the stream for the end of the head.
+        if raw is not None and raw.at_end and not (raw.ends_line and self._accepts_cut):
+            # http.client reads no further than the empty line, so it has not met one; it takes the end of
+            # the stream for the end of the head.
             raise http.client.RemoteDisconnected(_CUT)
         self._judge_head()
 
-    def _is_cut(self, raw: WatchedSocketIO) -> bool:
+    @property
+    def _accepts_cut(self) -> bool:
         """At the end of a line a head may be as its server meant it; inside of one it never is."""
-        return not (raw.ends_line if self._holdfast_context.policy.accept_cut_heads else raw.ends_head)
+        return self._holdfast_context.policy.accept_cut_heads
 
     def _judge_head(self) -> None:
         self.head_read = True
         raw = self._holdfast_raw
         if raw is not None:
-            raw.in_head, raw.in_chunks = False, self.chunked
+            raw.in_chunks = self.chunked
         if self.will_close or self.status < OK or self._method == "CONNECT":  # type: ignore[attr-defined]
             self._holdfast_entry.doom(self._why_last())
 
