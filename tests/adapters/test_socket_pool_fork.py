@@ -13,6 +13,8 @@ import pytest
 from socket_peer import PATIENCE, Peer
 
 from holdfast import Heartbeat, Policy, SocketPool
+from holdfast._threads.watcher import the_watcher
+from holdfast._threads.workers import the_workers
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork"),
@@ -87,6 +89,19 @@ def test_a_heartbeat_that_is_under_way_is_not_ended_by_the_child() -> None:
             assert lease.reused
             lease.sock.sendall(b"still mine")
             assert lease.sock.recv(100) == b"still mine"
+
+
+def test_a_child_starts_clean_whoever_held_the_locks_at_the_fork() -> None:
+    with Peer() as peer, SocketPool(peer.address) as pool:
+        with pool.acquire():
+            pass
+        with the_watcher()._lock, the_watcher()._call_lock, pool._lock, the_workers()._lock:
+            child = os.fork()
+            if child == 0:
+                os._exit(pool.stats().open)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with pool.acquire() as lease:
+            assert lease.reused
 
 
 def test_a_pool_that_cannot_be_reset_does_not_keep_the_others_from_it(

@@ -7,6 +7,11 @@ import os
 import weakref
 from typing import Protocol
 
+# Their hooks must have been registered, and so run, before the one below: what is reset here closes
+# sockets, which the watcher has to forget, under a lock that was anybody's in the parent.
+import holdfast._threads.watcher
+import holdfast._threads.workers  # noqa: F401 - see above
+
 __all__ = ["Forkable", "reset_after_fork"]
 
 log = logging.getLogger("holdfast.fork")

@@ -6,6 +6,7 @@ are here.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -25,7 +26,7 @@ from holdfast._threads.pool_counts import PoolCounts
 from holdfast._threads.refusals import check_timeout, refusal, timed_out
 from holdfast._threads.watcher import Timer, the_watcher
 from holdfast._threads.weak import weakly
-from holdfast._threads.workers import the_workers
+from holdfast._threads.workers import the_openers
 from holdfast.errors import PoolError
 from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
@@ -35,6 +36,11 @@ __all__ = ["PoolDriver"]
 
 LONGEST_JOIN = 1.0
 """Seconds that ``close`` waits for connections that are being opened in the background."""
+
+
+LONGEST_SLEEP = 1.0
+"""Seconds. A lease that was dropped is closed by the watcher at once; but a pool of connections that are
+used once has none, and then those who wait look after it themselves."""
 
 
 class PoolDriver(ABC, Generic[SocketT]):
@@ -157,8 +163,7 @@ class PoolDriver(ABC, Generic[SocketT]):
     def _wait(self, ticket: Ticket, timeout: float | None, deadline: float | None) -> PoolEntry:
         started = time.monotonic()
         try:
-            left = -1 if deadline is None else max(0.0, deadline - started)
-            ticket.wake.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+            self._sleep(ticket, math.inf if deadline is None else deadline)
         except BaseException:
             self._tell(lambda core, now: core.gave_up(ticket, now, even_if_served=True))
             raise
@@ -172,6 +177,13 @@ class PoolDriver(ABC, Generic[SocketT]):
         if ticket.entry is None:
             raise timed_out(self.name, timeout, self._core, self._sizes)
         return ticket.entry
+
+    def _sleep(self, ticket: Ticket, deadline: float) -> None:
+        """Until he is served or refused, or his time is over."""
+        left = deadline - time.monotonic()
+        while not ticket.wake.acquire(timeout=max(0.0, min(left, LONGEST_SLEEP))) and left > LONGEST_SLEEP:
+            self._reap()
+            left = deadline - time.monotonic()
 
     def _connect(self, entry: PoolEntry, deadline: float | None) -> None:
         try:
@@ -269,7 +281,7 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._tell(lambda core, now: core.close(now))
         the_watcher().set(self._timer, None)
         if self._sizes.min_idle:
-            the_workers().join(LONGEST_JOIN)
+            the_openers().join(LONGEST_JOIN)
         the_watcher().join_if_idle()
 
     # -- telling the rules
@@ -302,7 +314,7 @@ class PoolDriver(ABC, Generic[SocketT]):
                 case Beat(entry):
                     self._beat(entry)
                 case Open(entry):
-                    the_workers().do(weakly(self, PoolDriver._warm, entry))
+                    the_openers().do(weakly(self, PoolDriver._warm, entry))
 
     def _warm(self, entry: PoolEntry) -> None:
         try:

@@ -19,9 +19,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from heapq import heappop, heappush
 
 from holdfast._threads.polling import BROKEN, ENDED, Poller, make_poller
+from holdfast._threads.timers import Timer, Timers
 
 __all__ = ["Timer", "Watcher", "the_watcher"]
 
@@ -38,16 +38,6 @@ LONGEST_JOIN = 5.0
 """Seconds. Only somebody's callback that blocks, which it must not, can make it take that long."""
 
 
-class Timer:
-    """A call at a time. Set it as often as wanted; the last time counts."""
-
-    __slots__ = ("call", "when")
-
-    def __init__(self, call: Callable[[], object]) -> None:
-        self.call = call
-        self.when: float | None = None
-
-
 class Watcher:
     """See :func:`the_watcher`: there is one for each process."""
 
@@ -57,9 +47,7 @@ class Watcher:
     def _make_empty(self) -> None:
         self._lock = threading.Lock()
         self._told: dict[int, Told] = {}
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._timers: set[Timer] = set()
-        self._number = 0
+        self._timers = Timers()
         self._calls: deque[tuple[Callable[[], None], int, Told | None]] = deque()
         self._calling: Told | None = None
         self._call_lock = threading.Lock()
@@ -120,15 +108,12 @@ class Watcher:
     def set(self, timer: Timer, when: float | None) -> None:
         """``when``: as ``time.monotonic`` has it; None for never."""
         with self._lock:
-            timer.when = when
             if when is None:
-                self._timers.discard(timer)
+                self._timers.unset(timer)
                 return
             if not self._start_locked():
                 return
-            self._timers.add(timer)
-            self._number += 1
-            heappush(self._heap, (when, self._number, timer))
+            self._timers.set(timer, when)
             if when < self._sleeps_until:
                 self._wake()
 
@@ -216,7 +201,7 @@ class Watcher:
     def _close_locked(self) -> None:
         poller, waker = self._poller, self._waker
         self._poller = self._waker = None
-        self._heap.clear()
+        self._timers = Timers()
         if poller is not None:
             poller.close()
         for end in waker or ():
@@ -253,12 +238,9 @@ class Watcher:
             return 0.0
         if self._lingers_until is not None:
             return max(0.0, self._lingers_until - time.monotonic())
-        while self._heap and self._heap[0][2].when != self._heap[0][0]:
-            heappop(self._heap)
-        self._sleeps_until = self._heap[0][0] if self._heap else float("inf")
-        if not self._heap:
-            return None
-        return max(0.0, self._sleeps_until - time.monotonic())
+        earliest = self._timers.earliest()
+        self._sleeps_until = float("inf") if earliest is None else earliest
+        return None if earliest is None else max(0.0, earliest - time.monotonic())
 
     def _handle(self, poller: Poller, timeout: float | None) -> None:
         # Names of this function end with it: the thread must not keep alive what it called last.
@@ -313,15 +295,8 @@ class Watcher:
                 self._waker[0].recv(MOST_WAKE_BYTES)
 
     def _due(self) -> list[Timer]:
-        now, due = time.monotonic(), []
         with self._lock:
-            while self._heap and self._heap[0][0] <= now:
-                when, _, timer = heappop(self._heap)
-                if timer.when == when:
-                    timer.when = None
-                    self._timers.discard(timer)
-                    due.append(timer)
-        return due
+            return self._timers.due(time.monotonic())
 
 
 def _call(function: Callable[..., object], *args: int) -> None:

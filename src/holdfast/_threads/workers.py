@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Workers", "the_workers"]
+__all__ = ["Workers", "the_openers", "the_workers"]
 
 log = logging.getLogger("holdfast.workers")
 
@@ -89,7 +89,7 @@ def _call(work: Callable[[], object]) -> None:
         log.exception("%r raised, and was dropped", work)
 
 
-_workers = Workers()
+_workers, _openers = Workers(), Workers()
 
 
 def the_workers() -> Workers:
@@ -97,5 +97,12 @@ def the_workers() -> Workers:
     return _workers
 
 
+def the_openers() -> Workers:
+    """Others, for connecting in the background: a server that does not answer keeps each of them for the
+    whole of its timeout, and heartbeats of other pools must not wait for that."""
+    return _openers
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.make_empty)
+    os.register_at_fork(after_in_child=_openers.make_empty)

@@ -20,6 +20,7 @@ from holdfast._core.sieve import Framing, Sieve
 from holdfast._core.silence import Patience, Silence, Step
 from holdfast._net.tcp_info import snapshot
 from holdfast._net.tcp_keepalive import apply_keepalive
+from holdfast._threads.forking import reset_after_fork
 from holdfast._threads.polling import BROKEN, ENDED, READABLE
 from holdfast._threads.watcher import Timer, the_watcher
 from holdfast._threads.workers import the_workers
@@ -120,6 +121,7 @@ class Guard:
         self._clients: dict[GuardedSocket, _Post] = {}
         self._gone: Counter[Gone] = Counter()
         self._dropped = self._asked = self._answered = 0
+        reset_after_fork(self)
 
     def accept(self, sock: socket.socket) -> GuardedSocket:
         """Guards a socket until :meth:`GuardedSocket.close`, or :meth:`forget`."""
@@ -161,6 +163,13 @@ class Guard:
         for client in clients:
             self.forget(client)
         the_watcher().join_if_idle()
+
+    def _after_fork(self) -> None:
+        """In the child: it may serve a client that its parent accepted, but guards none of them."""
+        self._lock = threading.Lock()
+        clients, self._clients = self._clients, {}
+        for client in clients:
+            client._send_lock = threading.Lock()
 
     # -- what clients and posts tell
 
