@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import time
 from typing import Any, Protocol
 
 from servers import RealServer
@@ -45,7 +45,8 @@ def pooled(pool: HTTPConnectionPool) -> Any:
 
 
 def wait_for_hang_up(pool: HTTPConnectionPool) -> None:
-    """Until the server did something to the idle connection: FIN, RST, or bytes."""
-    poll = select.poll()
-    poll.register(pooled(pool).sock, select.POLLIN)
-    assert poll.poll(SECONDS_TO_HANG_UP * 1000), "the server did not hang up"
+    """Until the server has hung up on the idle connection, and the watcher has closed it."""
+    until = time.monotonic() + SECONDS_TO_HANG_UP
+    while holdfast.stats(pool).idle:
+        assert time.monotonic() < until, "the server did not hang up"
+        time.sleep(0.0005)
