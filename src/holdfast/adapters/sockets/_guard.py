@@ -254,12 +254,13 @@ class _Post:
     def told(self, signs: int) -> None:
         if signs == READABLE:
             signs = _peek(self._client.sock)
-        if signs & BROKEN:
-            error = self._client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        error = self._client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if signs & BROKEN else 0
+        if error:
             self._guard._is_gone(self._client, _reason(error))
-        elif signs & ENDED:
-            # In good order, perhaps, and its last words are still to be read. But if nobody reads
-            # them, nobody closes it either.
+        elif signs & (ENDED | BROKEN):
+            # In good order, perhaps, and its last words are still to be read; or whoever reads was
+            # told the error, which the kernel does once, and says what it was. But if nobody reads,
+            # nobody closes it either.
             self._client._silence.ended(self._guard._now())
             self._sleep()
 
