@@ -41,6 +41,8 @@ class WatchedSocketIO(socket.SocketIO):
     """Answer "nothing there" instead of reading from the socket."""
     asked: tuple[bytes, Delivery] | None = None
     """TCP_INFO from before the request went out on a reused connection, and the request."""
+    told: bytes | None = None
+    """TCP_INFO from when the first bytes came, if it holds until the next request."""
     deadline: Deadline | None = None
     end: End | None = None
     """What the kernel said when the end was read, or reading failed."""
@@ -65,7 +67,7 @@ class WatchedSocketIO(socket.SocketIO):
             if self.asked is not None:
                 # It refers to the request, whose body need not be kept while an answer is read.
                 asked, self.asked = self.asked, None
-                check_first_bytes(self._sock, *asked)
+                self.told = check_first_bytes(self._sock, *asked)
             self.received += count
             self.ends_line = buffer[count - 1] == _NEWLINE
         elif count == 0:

@@ -1,6 +1,7 @@
 """Watching one request on a reused connection through the kernel's eyes.
 
-Costs one look at TCP_INFO before the request and one at the first bytes of what comes back.
+Costs one look at TCP_INFO at the first bytes of what comes back, which serves as the one before the next
+request; one that may not be repeated without proof gets a look of its own.
 """
 
 from __future__ import annotations
@@ -18,23 +19,28 @@ from holdfast.vocabulary import Evidence
 __all__ = ["check_end", "check_first_bytes"]
 
 # For the path of every request: what usually decides, without making sense of the rest.
-_ACKED = slice(120, 128)
+_UNACKED, _ACKED, _NOT_SENT = slice(24, 28), slice(120, 128), slice(144, 148)
+_NONE = bytes(4)
 _min_rtt_us = struct.Struct("=148x I").unpack_from
 _SO_LONG_US = 4 * TICK * 1_000_000
 """Below this round trip, the ticks are too coarse to say that an answer came too soon."""
 
 
-def check_first_bytes(sock: Any, before: bytes, delivery: Delivery) -> None:
+def check_first_bytes(sock: Any, before: bytes, delivery: Delivery) -> bytes | None:
     """Raises :class:`StrayAnswerError` if the first bytes that came left the peer before it had the
-    request. ``before``: TCP_INFO from before the first byte of the request."""
+    request. ``before``: TCP_INFO from before the first byte of the request.
+
+    Answers with TCP_INFO of now if nothing is left to be acknowledged: until more is sent, that is what it
+    would say before the next request as well."""
     now = ask(sock)
     if now is None:
-        return
+        return None
+    quiet = now if now[_UNACKED] == now[_NOT_SENT] == _NONE else None
     if now[_ACKED] != before[_ACKED] and _min_rtt_us(now)[0] < _SO_LONG_US:
-        return
+        return quiet
     was = read(before)
     if not is_stray(was, read(now), one_send=delivery.sends == 1, tick=TICK):
-        return
+        return quiet
     delivery.evidence = Evidence.STRAY
     end = look_at_end(sock)
     if end is not None and _closed_first(sock, was, end, delivery) is Evidence.FIN_BEFORE_REQUEST:

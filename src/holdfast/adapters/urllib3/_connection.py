@@ -188,11 +188,7 @@ class ResilientConnection(OpeningConnection):
         context, entry = self._holdfast.context, self._holdfast.entry
         if entry.uses:
             exchange.reused, exchange.idle_since = True, entry.idle_since
-            answer = None if self._holdfast.tap is None else ask(self.sock)
-            if answer is None:
-                exchange.evidence = Evidence.UNKNOWN_HERE
-            else:
-                self._holdfast.asked = (answer, exchange)
+            self._ask_kernel(exchange)
         else:
             context.tally.count(Count.FIRST_USE)
         entry.uses += 1
@@ -200,6 +196,20 @@ class ResilientConnection(OpeningConnection):
             exchange.deadline.hurry(self.sock)
         for tick in context.ticks:
             tick()
+
+    def _ask_kernel(self, exchange: Exchange) -> None:
+        """What it says before the first byte of the request."""
+        record = self._holdfast
+        if record.tap is None:
+            exchange.evidence = Evidence.UNKNOWN_HERE
+            return
+        raw = record.tap.raw
+        answer = None if raw is None or exchange.needs_proof else raw.told
+        answer = answer or ask(self.sock)
+        if answer is None:
+            exchange.evidence = Evidence.UNKNOWN_HERE
+        else:
+            record.asked = (answer, exchange)
 
     def _uncork(self, exchange: Exchange) -> None:
         held, exchange.cork = exchange.cork or [], None
