@@ -321,3 +321,37 @@ def test_either_the_user_or_the_watcher_gets_it(pair: Pair) -> None:
         parked.forget()
         assert len(dead) + mine == 1 or (not mine and not dead)
         client.close()
+
+
+def test_the_garbage_collector_may_run_a_finalizer_in_the_middle_of_a_step(pair: Pair) -> None:
+    """urllib3 closes the connections of a pool that is garbage, wherever the collector happens to run."""
+    ours, _ = pair
+    parked = Parked(ours.fileno(), on_dead=lambda: None)
+    finished = threading.Event()
+
+    def finalize() -> None:
+        with the_watcher()._lock:
+            parked.forget()
+        finished.set()
+
+    threading.Thread(target=finalize, daemon=True).start()
+    assert finished.wait(PATIENCE)
+    the_watcher().join_if_idle()  # after what it was told to do soon
+    assert not the_watcher()._told
+
+
+def test_nor_does_it_wait_for_ever_for_one_who_waits_for_it(pair: Pair) -> None:
+    ours, theirs = pair
+    held, dying = threading.Lock(), threading.Event()
+
+    def on_dead() -> None:
+        dying.set()
+        with held:
+            pass
+
+    parked = Parked(ours.fileno(), on_dead)
+    with held:
+        assert parked.park()
+        theirs.close()
+        assert dying.wait(PATIENCE)
+        parked.forget()

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from holdfast._threads.polling import BROKEN, ENDED, Poller, make_poller
 from holdfast._threads.timers import Timer, Timers
@@ -34,6 +35,8 @@ MOST_WAKE_BYTES = 4096
 LINGER = 0.5
 """Seconds the thread stays without anything to watch: a pool that closes its only connection often
 opens the next one soon."""
+LONGEST_WAIT = 1.0
+"""Seconds. What is waited for closes a socket; only a lock that is held the wrong way round takes longer."""
 LONGEST_JOIN = 5.0
 """Seconds. Only somebody's callback that blocks, which it must not, can make it take that long."""
 
@@ -45,7 +48,8 @@ class Watcher:
         self._make_empty()
 
     def _make_empty(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant only to be asked whether this thread has it; see forget().
+        self._lock = threading.RLock()
         self._told: dict[int, Told] = {}
         self._timers = Timers()
         self._calls: deque[tuple[Callable[[], None], int, Told | None]] = deque()
@@ -91,7 +95,16 @@ class Watcher:
 
     def forget(self, descriptor: int, told: Told) -> None:
         """When this returns, ``told`` is not under way and is not called again, and nothing here
-        touches the descriptor. Only a ``told`` that calls this itself goes on."""
+        touches the descriptor. Only a ``told`` that calls this itself goes on.
+
+        The garbage collector may run anywhere, and with it the finalizer of a pool that closes its
+        connections. In the middle of a step of ours it must not take another; then it is done soon, which is
+        as good: nobody is left who could park the connection. Nor may it wait without an end, for a
+        ``told`` may need what this thread holds.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            self.call_soon(partial(self.forget, descriptor, told))
+            return
         with self._lock:
             # The number may be another socket's by now.
             if self._told.get(descriptor) == told:
@@ -99,9 +112,8 @@ class Watcher:
                 if self._poller is not None:
                     self._poller.drop(descriptor)
             must_wait = self._calling == told and threading.current_thread() is not self._thread
-        if must_wait:
-            with self._call_lock:
-                pass
+        if must_wait and self._call_lock.acquire(timeout=LONGEST_WAIT):
+            self._call_lock.release()
 
     # -- timers and calls
 
