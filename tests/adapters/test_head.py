@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.errors
 import http.client
 import socket
 from typing import Any
@@ -43,7 +44,7 @@ def outcome(stream: bytes, method: str, *, plainly: bool) -> Any:
             seen = [
                 (response.version, response.status, response.code, response.reason),
                 (response.chunked, response.chunk_left, response.length, response.will_close),
-                (fields.items(), fields.keys(), fields.values(), fields.get_all("X"), str(fields)),
+                (fields.items(), fields.keys(), fields.values(), fields.get_all("X"), printed(fields)),
                 [repr(defect) for defect in fields.defects],
                 ([] if fields.is_multipart() else fields.get_payload(), fields.get_content_type()),
                 response.headers is fields,
@@ -53,6 +54,14 @@ def outcome(stream: bytes, method: str, *, plainly: bool) -> Any:
             except (http.client.HTTPException, ValueError) as error:
                 return [*seen, type(error)]
             return [*seen, body]
+
+
+def printed(fields: http.client.HTTPMessage) -> object:
+    """From 3.13 on, and in late versions of those before, the e-mail package refuses to print some."""
+    try:
+        return str(fields)
+    except email.errors.MessageError as error:
+        return type(error)
 
 
 def agree(stream: bytes, method: str = "GET") -> None:
