@@ -99,11 +99,17 @@ class WatchedSocketIO(socket.SocketIO):
     def has_leftover(self, reader: Any) -> bool:
         """Whether bytes were read from the socket that no one has asked for. http.client drops
         them with its buffer, and the connection looks clean. Asked last: it reads no more."""
+        return self.buffered(reader) > 0
+
+    def buffered(self, reader: Any) -> int:
+        """Bytes that were read from the socket and not asked for yet. Reads no more of them."""
         self.muted = True
         try:
-            return bool(reader.peek(1))
+            return len(reader.peek(1))
         except ValueError:
-            return False
+            return 0
+        finally:
+            self.muted = False
 
 
 class WatchedTlsIO(WatchedSocketIO):

@@ -161,7 +161,7 @@ class ConnectionRecord:
         if self.parked.park():
             return True
         self.at_rest = False
-        self.entry.doom(CloseReason.PEER_CLOSED)
+        self.entry.doom(self.why_dead(self.sock) or CloseReason.PEER_CLOSED)
         return False
 
     def get_up(self) -> bool:

@@ -52,6 +52,14 @@ class ResilientResponse(http.client.HTTPResponse):
         """What the kernel said when the stream ended or failed."""
         return None if self._holdfast_raw is None else self._holdfast_raw.end
 
+    @property
+    def has_all_of_body(self) -> bool:
+        """The body is here to its last byte, so reading it cannot fail."""
+        raw, length = self._holdfast_raw, self.length
+        if raw is None or length is None or self.isclosed():
+            return False
+        return length <= raw.buffered(self.fp)
+
     def take_your_time(self, timeout: float | None) -> None:
         """The answer is handed over, and no deadline holds for the reading of its body."""
         if self._holdfast_raw is not None:

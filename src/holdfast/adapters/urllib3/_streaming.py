@@ -56,6 +56,8 @@ class StreamedResponse(HTTPResponse):
 
 
 def follow_body(response: HTTPResponse, record: ConnectionRecord, exchange: Exchange) -> None:
+    if exchange.response is not None and exchange.response.has_all_of_body:
+        return  # an object whose class was exchanged is dearer to use
     response._holdfast = Source(  # type: ignore[attr-defined]
         record, record.entry, exchange.method, exchange.reused, exchange.idle(record.context.clock())
     )
