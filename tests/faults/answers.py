@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 
+import urllib3
 from cases import Path, Sky
 from child import Child, answer, configuration
 from namespaces import enter
@@ -30,6 +31,8 @@ _THREADS = 42
 """A multiple of the number of paths and weathers."""
 _FRESH_AFTER = 40
 """Requests that share a connection: the first answer on one can be refused as well."""
+_PATIENCE = urllib3.Timeout(connect=50.0, read=50.0)
+"""Where packets are lost, four losses in a row are a silence of ten seconds, and no refusal."""
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Asker:
         self._path, self._sky = path, sky
         self._slowest = slowest
         self._chance = random.Random(seed)
-        self._manager = make_manager(path, sky, tls)
+        self._manager = make_manager(path, sky, tls, timeout=_PATIENCE)
         holdfast.wrap(self._manager, holdfast.Policy(listener=self._listen))
         self.seen = Refusals()
 

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 __all__ = ["Gone", "Ledger", "Peer", "Request"]
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
+"""Seconds. More than any client of ours has."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LAST_CHUNK = b"0\r\n\r\n"
 

@@ -55,11 +55,13 @@ def let_clients_be_late() -> None:
     HTTPConnection.getresponse = getresponse  # type: ignore[assignment, method-assign]
 
 
-def make_manager(path: Path, sky: Sky, tls: ssl.SSLContext) -> urllib3.PoolManager:
+def make_manager(
+    path: Path, sky: Sky, tls: ssl.SSLContext, *, timeout: urllib3.Timeout = _TIMEOUT
+) -> urllib3.PoolManager:
     """Not wrapped yet."""
     if path.proxied:
-        return urllib3.ProxyManager(proxy_of(path, sky), ssl_context=tls, timeout=_TIMEOUT)
-    return urllib3.PoolManager(ssl_context=tls, timeout=_TIMEOUT)
+        return urllib3.ProxyManager(proxy_of(path, sky), ssl_context=tls, timeout=timeout)
+    return urllib3.PoolManager(ssl_context=tls, timeout=timeout)
 
 
 def proxy_of(path: Path, sky: Sky) -> str:
