@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -352,7 +353,9 @@ def test_a_waiter_that_is_interrupted_as_he_is_served_hands_on_what_he_got(
             def release(self) -> None:
                 pass
 
-        monkeypatch.setattr(threading, "Lock", Interrupting)
+        # Not in threading itself: the peer starts threads of its own meanwhile.
+        interrupting = SimpleNamespace(**{**vars(threading), "Lock": Interrupting})
+        monkeypatch.setattr("holdfast._threads.pool.threading", interrupting)
         with pytest.raises(KeyboardInterrupt):
             pool.acquire(timeout=5)
         monkeypatch.undo()
