@@ -67,7 +67,7 @@ class Link:
 
     def look(self) -> CloseReason | None:
         """Why it must not be lent. On a plain socket on which nothing happened, one system call."""
-        if not self.poll() and self.pending is None:
+        if not self.poll(0) and self.pending is None:
             return None
         if self.sock.fileno() < 0:
             return CloseReason.CLOSED_LOCALLY
@@ -131,6 +131,6 @@ class Link:
             pool._checked(self._entry, reason, answered=reason is None)
 
 
-def _something_may_be_there() -> bool:
+def _something_may_be_there(_milliseconds: int) -> bool:
     """Where poll cannot tell."""
     return True
