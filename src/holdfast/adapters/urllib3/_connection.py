@@ -252,7 +252,8 @@ class ResilientConnection(OpeningConnection):
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
         if isinstance(response, HTTPResponse):
-            record.heard(response)
+            if exchange.response is None or exchange.response.may_say_terms:
+                record.heard(response)
             if exchange.options.get("preload_content") is False:
                 follow_body(response, record, exchange)
         record.exchange = None

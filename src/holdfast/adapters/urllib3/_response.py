@@ -35,6 +35,8 @@ class ResilientResponse(http.client.HTTPResponse):
     """None where the stream cannot be watched."""
     head_read = False
     """The head came to its end."""
+    may_say_terms = True
+    """Its head may say something about the connection."""
 
     @property
     def received(self) -> int:
@@ -142,6 +144,7 @@ class PlainResponse(ResilientResponse):
         self.will_close = "close" in head.first.get("connection", "").lower() or (
             not self.chunked and self.length is None
         )
+        self.may_say_terms = "connection" in head.first or "keep-alive" in head.first
         self._judge_head()
         return True
 
