@@ -19,7 +19,6 @@ from holdfast.vocabulary import CloseReason
 
 QUIET = SimpleNamespace(
     poll=lambda _milliseconds: [],
-    pending=None,
     timeout=1.0,
     sock=SimpleNamespace(gettimeout=lambda: 1.0, fileno=lambda: 3),
 )
@@ -158,9 +157,8 @@ def test_nobody_takes_what_comes_back_before_one_who_waits() -> None:
 
 def test_what_happened_on_the_connection_is_told_to_the_slow_way() -> None:
     bench = Bench()
-    bench.entry.link = SimpleNamespace(
-        poll=lambda _milliseconds: [(3, 1)], pending=None, look=lambda: CloseReason.PEER_CLOSED
-    )
+    bench.core.top[0].poll = lambda _milliseconds: [(3, 1)]
+    bench.entry.link = SimpleNamespace(look=lambda: CloseReason.PEER_CLOSED)
     with pytest.raises(NotSoSimpleError):
         bench.counter.acquire(3.0)
     assert bench.counter.told == (3.0, bench.entry, CloseReason.PEER_CLOSED)

@@ -27,13 +27,16 @@ class Tether(Slip):
     floor in ``benchmarks/socket_pool_cost.py``. A tether goes from lease to lease, and outlives the good ones.
     """
 
-    __slots__ = ("code", "instruction", "pool")
+    __slots__ = ("code", "instruction", "poll", "pool", "sock", "timeout")
 
     code: CodeType
     instruction: int
 
     def __init__(self, entry: PoolEntry) -> None:
+        """``entry``: connected."""
         super().__init__(entry)
+        # What each lease needs of the link, so that it is one step away.
+        self.poll, self.sock, self.timeout = entry.link.poll, entry.link.sock, entry.link.timeout
         self.pool: Lender[Any] | None = None
         """Whom it is missing in; None while no lease has it."""
 
@@ -89,15 +92,13 @@ class Lease(Generic[SocketT]):
         if tether is None or self._owner != get_ident():
             raise self._misuse("release() was called")
         self._tether = tether.pool = None
-        pool, entry = self._pool, tether.entry
-        link = entry.link
-        sock = link.sock
+        pool, sock = self._pool, tether.sock
         # Closed by its user, or left with another timeout, or to be reset: then it is not ready.
-        if sock.gettimeout() != link.timeout or sock.fileno() < 0:
+        if sock.gettimeout() != tether.timeout or sock.fileno() < 0:
             pool._take_back(tether)
             return
         # What PoolCore.give_back does, written out. See lending.py.
-        core, clock = pool._core, pool._clock
+        core, clock, entry = pool._core, pool._clock, tether.entry
         entry.uses += 1
         entry.idle_since = clock()
         entry.state = IDLE

@@ -51,10 +51,8 @@ class Lender(ABC, Generic[SocketT]):
             entry, now = tether.entry, clock()
             if now - entry.idle_since < entry.idle_allowance and now < entry.old_at:
                 entry.state = LEASED
-                link = entry.link
-                poll = link.poll
-                # Nothing happened on the descriptor, and TLS holds nothing back.
-                if (poll(0) or link.pending is not None) and (reason := link.look()) is not None:
+                poll = tether.poll
+                if poll(0) and (reason := entry.link.look()) is not None:
                     tether = Tether(self._acquire_slowly(timeout, entry, reason))
             else:
                 # Only its limits say that it must go, and the locked way asks them again.
