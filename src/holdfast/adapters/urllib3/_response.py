@@ -37,6 +37,8 @@ class ResilientResponse(http.client.HTTPResponse):
     """The head came to its end."""
     may_say_terms = True
     """Its head may say something about the connection."""
+    whole: int | None = None
+    """Bytes of head and body together; None if it was not reckoned."""
 
     @property
     def received(self) -> int:
@@ -60,6 +62,8 @@ class ResilientResponse(http.client.HTTPResponse):
         raw, length = self._holdfast_raw, self.length
         if raw is None or length is None or self.isclosed():
             return False
+        if self.whole is not None:
+            return raw.received >= self.whole
         return length <= raw.buffered(self.fp)
 
     def take_your_time(self, timeout: float | None) -> None:
@@ -108,7 +112,7 @@ class ResilientResponse(http.client.HTTPResponse):
         if raw is not None:
             if self.length:
                 entry.doom(CloseReason.UNREAD_RESPONSE)
-            elif raw.has_leftover(self.fp):
+            elif raw.received != self.whole and raw.has_leftover(self.fp):
                 entry.doom(CloseReason.STRAY_BYTES)
             elif raw.at_end:
                 entry.doom(CloseReason.PEER_CLOSED)
@@ -141,6 +145,8 @@ class PlainResponse(ResilientResponse):
         self.length = None if self.chunked else _length(head.first.get("content-length"))
         if head.status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
+        if self.length is not None:
+            self.whole = head.size + self.length
         self.will_close = "close" in head.first.get("connection", "").lower() or (
             not self.chunked and self.length is None
         )
