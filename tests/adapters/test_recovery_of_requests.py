@@ -8,6 +8,7 @@ import json
 import pickle
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from urllib3.util.retry import Retry
 
 import holdfast
 from holdfast import Cause, EndedBy, Phase, Policy, Progress, RetryPolicy, Verdict
+from holdfast._net import tcp_info
+from holdfast.adapters.urllib3 import _connection
 from holdfast.testing import Fault, FaultServer, Request, Response, Via, on_reuse
 from holdfast.testing.fixtures import StartFaultServer
 
@@ -191,6 +194,25 @@ def test_a_post_on_a_reused_connection_is_executed_once_and_raised(
     with warm(pool_for(server)) as pool, pytest.raises(ProtocolError, match="Connection aborted"):
         pool.request("POST", "/r/1", body=b"x", retries=retries)
     assert server.ledger.count("POST", "/r/1") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO as Linux has it")
+def test_the_proof_rests_on_what_the_kernel_said_when_the_answer_before_came(
+    fault_server: StartFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(sock: Any) -> bytes | None:
+        asked.append(sock)
+        return tcp_info.ask(sock)
+
+    monkeypatch.setattr(_connection, "ask", ask)
+    with warm(pool_for(fault_server())) as pool:
+        pool.request("GET", "/")
+        asked.clear()
+        for _ in range(3):
+            pool.request("POST", "/", body=b"x")
+    assert asked == []
 
 
 def test_who_asks_for_any_method_to_be_repeated_gets_it_where_the_pool_is_not_to_blame(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import select
 import socket
@@ -426,6 +427,45 @@ def test_a_lease_that_is_dropped_warns_with_its_place_and_its_connection_is_clos
         assert ask(pool) == b"hello"
         assert pool.stats().leaked == 1
         assert pool.stats().closed == {CloseReason.LEAKED: 1}
+
+
+def test_a_lease_that_is_dropped_after_good_ones_warns_with_its_own_place(peer: Peer) -> None:
+    with SocketPool(peer.address, maxsize=1) as pool:
+        ended = [pool.acquire()]
+        for _ in range(3):
+            ended[-1].release()
+            ended.append(pool.acquire())
+        ended.pop().release()
+        line = sys._getframe().f_lineno + 2
+        with pytest.warns(ResourceWarning, match=rf"test_socket_pool.py:{line}"):
+            pool.acquire()
+        assert pool.stats().leaked == 1
+        assert ask(pool) == b"hello"
+        assert pool.stats().opened == 2
+        del ended
+
+
+def test_a_lease_in_a_cycle_is_noticed_by_the_garbage_collector(peer: Peer) -> None:
+    with SocketPool(peer.address, maxsize=1) as pool:
+        with pool.acquire():
+            pass
+        cycle: list[object] = [pool.acquire()]
+        cycle.append(cycle)
+        del cycle
+        with pytest.warns(ResourceWarning, match="never released"):
+            gc.collect()
+        assert ask(pool) == b"hello"
+        assert pool.stats().leaked == 1
+
+
+def test_a_pool_and_its_lease_that_are_dropped_together_warn_and_close(peer: Peer) -> None:
+    lease = SocketPool(peer.address).acquire()
+    sock = lease.sock
+    with pytest.warns(ResourceWarning) as warned:
+        del lease
+    # The watcher may be faster, and then the pool has nothing left to complain about.
+    assert "never released" in str(warned[0].message)
+    until(lambda: sock.fileno() < 0)
 
 
 def test_a_lease_that_was_dropped_serves_one_who_waits(peer: Peer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast._core.actions import Close
+from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry, State, Stimulus
 from holdfast._core.pool_sizes import PoolSizes
@@ -20,7 +21,7 @@ def lent(core: PoolCore) -> PoolEntry:
 def test_an_entry_that_was_just_being_closed_does_not_keep_the_others_from_it() -> None:
     core = PoolCore(PoolSizes(maxsize=3), PoolLimits())
     closing, idle = lent(core), lent(core)
-    if core.give_back(idle, 0):
+    if core.give_back(Slip(idle), 0):
         core.settle(idle, 0)
     closing.move(Stimulus.RETIRE)  # and not yet taken out of everything
     core.forked()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast._core.actions import Action, Beat, Check, Close, Grant, Open, Refuse, WhyRefused
+from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import OCCUPYING, TRANSITIONS, PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
@@ -115,13 +116,22 @@ class PoolMachine(RuleBasedStateMachine):
             assert entry.state is State.LEASED
             self.leased.append(entry)
 
+    def lend(self) -> PoolEntry | None:
+        return self.core.lend(self.now)
+
+    def give_back(self, entry: PoolEntry) -> None:
+        if self.core.give_back(Slip(entry), self.now):
+            self.core.settle(entry, self.now)
+
     # -- what can happen
 
     @rule()
     def acquire(self) -> None:
-        entry = self.core.lend(self.now)
+        entry = self.lend()
         if entry is not None:
             assert not self.queue, "a newcomer overtook those who wait"
+            assert self.now - entry.idle_since < entry.idle_allowance
+            assert self.now < entry.old_at
             self.receive(entry)
             return
         answer = self.core.request(self.now)
@@ -139,8 +149,8 @@ class PoolMachine(RuleBasedStateMachine):
         entry = self.leased.pop(which % len(self.leased))
         if dead:
             self.core.retire(entry, CloseReason.FAILED, self.now)
-        elif self.core.give_back(entry, self.now):
-            self.core.settle(entry, self.now)
+        else:
+            self.give_back(entry)
         self.carry_out()
 
     @precondition(lambda self: self.leased)
@@ -178,8 +188,7 @@ class PoolMachine(RuleBasedStateMachine):
     def a_waiter_gives_up_as_he_is_served(self, *, takes: bool) -> None:
         ticket = self.queue[0]
         entry = self.leased.pop()
-        if self.core.give_back(entry, self.now):
-            self.core.settle(entry, self.now)
+        self.give_back(entry)
         self.carry_out()
         served = ticket.entry
         assert served is not None

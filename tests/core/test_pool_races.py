@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast._core.actions import Action, Close, Grant, WhyRefused
+from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
@@ -29,14 +30,16 @@ def idle_one(core: PoolCore, now: float = 0.0) -> PoolEntry:
     entry = core.request(now)
     assert isinstance(entry, PoolEntry)
     assert core.opened(entry, now, 0.0)
-    if core.give_back(entry, now):
+    if core.give_back(Slip(entry), now):
         core.settle(entry, now)
     assert actions(core) == []
     return entry
 
 
 def taken_as_lend_does(core: PoolCore) -> PoolEntry:
-    return core._fresh.popitem()[0]
+    entry = core._idle.take_newest()
+    assert entry is not None
+    return entry
 
 
 def test_an_expired_one_that_is_put_back_into_a_closed_pool_is_closed(core: PoolCore) -> None:
@@ -44,7 +47,7 @@ def test_an_expired_one_that_is_put_back_into_a_closed_pool_is_closed(core: Pool
     assert taken_as_lend_does(core) is entry
     core.close(20.0)
     assert actions(core) == []
-    core._fresh[entry] = True
+    core._idle.fresh[entry] = True
     assert core.request(20.0) is WhyRefused.CLOSED
     assert actions(core) == [Close(entry, CloseReason.IDLE_TIMEOUT)] or core.idle == 0
     assert entry.state is State.CLOSED
@@ -55,7 +58,7 @@ def test_an_expired_one_that_is_put_back_serves_one_who_came_meanwhile(core: Poo
     assert taken_as_lend_does(core) is entry
     first = core.request(20.0)
     assert isinstance(first, Ticket)
-    core._fresh[entry] = True
+    core._idle.fresh[entry] = True
     second = core.request(20.0)
     assert isinstance(second, Ticket)
     assert first.entry is not None
@@ -68,7 +71,7 @@ def test_it_does_so_even_if_no_more_may_wait(core: PoolCore) -> None:
     assert taken_as_lend_does(core) is entry
     first = core.request(20.0)
     assert isinstance(first, Ticket)
-    core._fresh[entry] = True
+    core._idle.fresh[entry] = True
     core.request(20.0)
     assert first.entry is not None
 
@@ -79,7 +82,7 @@ def test_one_that_is_doomed_while_it_is_laid_down_is_found_by_one_of_the_two(cor
     # The watcher finds it neither idle ...
     assert not core.reserve(entry, 1.0)
     # ... and it is laid down, by one who sees no reason yet ...
-    assert not core.give_back(entry, 1.0)
+    assert not core.give_back(Slip(entry), 1.0)
     # ... before the watcher notes the reason, and tries again.
     entry.doom(CloseReason.PEER_CLOSED)
     assert core._idle.claim(entry)
@@ -103,7 +106,7 @@ def test_one_that_comes_back_as_another_begins_to_wait_goes_to_him(core: PoolCor
     assert core.lend(1.0) is entry
     ticket = core.request(1.0)
     assert isinstance(ticket, Ticket)
-    assert core.give_back(entry, 2.0), "the flag is up"
+    assert core.give_back(Slip(entry), 2.0), "the flag is up"
     core.settle(entry, 2.0)
     assert ticket.entry is entry
     assert entry.state is State.LEASED
@@ -113,6 +116,48 @@ def test_a_pool_that_is_closed_as_one_comes_back_closes_it(core: PoolCore) -> No
     entry = idle_one(core)
     assert core.lend(1.0) is entry
     core.close(1.0)
-    assert core.give_back(entry, 2.0)
+    assert core.give_back(Slip(entry), 2.0)
     core.settle(entry, 2.0)
     assert actions(core) == [Close(entry, CloseReason.CLOSED_LOCALLY)]
+
+
+@pytest.fixture
+def larger() -> PoolCore:
+    return PoolCore(PoolSizes(maxsize=3), LIMITS)
+
+
+def three_idle(core: PoolCore) -> list[PoolEntry]:
+    """The one that came back last is the last."""
+    entries = [core.request(0.0) for _ in range(3)]
+    for entry in entries:
+        assert isinstance(entry, PoolEntry)
+        core.opened(entry, 0.0, 0.0)
+        entry.alarm = 10.0
+    for entry in entries:
+        assert isinstance(entry, PoolEntry)
+        assert not core.give_back(Slip(entry), 0.0)
+    return [entry for entry in entries if isinstance(entry, PoolEntry)]
+
+
+def test_one_is_found_wherever_it_lies(larger: PoolCore) -> None:
+    for entry in three_idle(larger):
+        assert larger.reserve(entry, 1.0)
+        assert not larger.reserve(entry, 1.0)
+
+
+def test_the_newest_is_lent_first_even_after_a_search_for_another(larger: PoolCore) -> None:
+    oldest, middle, newest = three_idle(larger)
+    assert larger.reserve(middle, 1.0)
+    assert larger.lend(1.0) is newest
+    assert not larger.give_back(Slip(newest), 2.0)
+    assert larger.lend(2.0) is newest
+    assert larger.lend(2.0) is oldest
+    assert larger.lend(2.0) is None
+
+
+def test_one_that_is_taken_from_the_top_during_a_search_is_not_found(larger: PoolCore) -> None:
+    oldest, _, newest = three_idle(larger)
+    assert larger.top.pop().entry is newest
+    assert not larger.reserve(newest, 1.0)
+    assert larger.reserve(oldest, 1.0)
+    assert larger.idle == 1

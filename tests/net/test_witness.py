@@ -169,6 +169,31 @@ def test_a_request_in_several_sends_is_proved_as_well(wire: Wire) -> None:
     assert wire.judge() in (Evidence.FIN_BEFORE_REQUEST, Evidence.UNCLEAR_QUEUE)
 
 
+def test_what_somebody_else_sent_after_the_note_was_taken_proves_nothing_once_it_was_acknowledged(
+    wire: Wire,
+) -> None:
+    """The note may be as old as the answer before."""
+    wire.client.sendall(b"foreign")
+    wire.server_reads(b"foreign")
+    wait_for(lambda: told(wire.client).quiet)
+    wire.server.close()
+    wait_for(lambda: told(wire.client).state == CLOSE_WAIT)
+    wire.send()
+    assert wire.judge() is Evidence.ACKNOWLEDGED
+
+
+def test_where_it_was_not_the_peer_had_hung_up_before_either_of_them(wire: Wire) -> None:
+    wire.server.close()
+    wait_for(lambda: told(wire.client).state == CLOSE_WAIT)
+    wire.client.sendall(b"foreign")
+    try:
+        wire.send()
+    except OSError:
+        assert not wire.delivery.complete  # the reset was faster
+        return
+    assert wire.judge() in (Evidence.FIN_BEFORE_REQUEST, Evidence.UNCLEAR_QUEUE)
+
+
 def test_a_peer_that_read_all_and_reset_at_once_has_not_hung_up_before(wire: Wire) -> None:
     wire.send()
     wire.server_reads(REQUEST)

@@ -11,21 +11,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "IDEMPOTENCY_HEADERS",
     "IDEMPOTENT_METHODS",
     "has_idempotency_key",
     "is_idempotent",
     "is_replayable",
-    "names_idempotency_key",
 ]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 IDEMPOTENCY_HEADERS = frozenset({"idempotency-key", "x-idempotency-key"})
+"""In small letters."""
 LONGEST_KEY = 255
 
 
-def is_idempotent(method: str, headers: Mapping[Any, Any]) -> bool:
-    """Methods are case-sensitive (RFC 9110 §9.1), but http.client users send them in any case."""
-    return method.upper() in IDEMPOTENT_METHODS or has_idempotency_key(headers)
+def is_idempotent(method: str, headers: Mapping[Any, Any] | None) -> bool:
+    """Methods are case-sensitive (RFC 9110 §9.1), but http.client users send them in any case.
+    ``headers``: None if it is known that none of :data:`IDEMPOTENCY_HEADERS` is among them."""
+    return method.upper() in IDEMPOTENT_METHODS or (headers is not None and has_idempotency_key(headers))
 
 
 def has_idempotency_key(headers: Mapping[Any, Any]) -> bool:
@@ -35,11 +37,6 @@ def has_idempotency_key(headers: Mapping[Any, Any]) -> bool:
         _text(name).lower() in IDEMPOTENCY_HEADERS and 0 < len(_text(headers[name]).strip()) <= LONGEST_KEY
         for name in headers
     )
-
-
-def names_idempotency_key(headers: Mapping[Any, Any]) -> bool:
-    """Whether there is such a header, be it one to rely on or not."""
-    return any(_text(name).lower() in IDEMPOTENCY_HEADERS for name in headers)
 
 
 def is_replayable(body: object) -> bool:

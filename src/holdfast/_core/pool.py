@@ -1,9 +1,10 @@
 """The rules of a pool: who is lent what, who waits, what is kept, checked and closed.
 
-An entry is in exactly one place at a time. The place "idle" is a dict, and taking one out of it, or
-putting one in, is one indivisible step of the dict: whoever took it has it, and nobody needs a lock
-for that. So :meth:`PoolCore.lend` and :meth:`PoolCore.give_back` may be called without one. Every
-other method wants the driver's lock, and leaves what is to be done in ``outbox``.
+An entry is in exactly one place at a time. The place "idle" is a deque and two dicts, and taking one out
+of it, or putting one in, is one indivisible step of these: whoever took it has it, and nobody needs a lock
+for that. So :meth:`PoolCore.lend` and :meth:`PoolCore.give_back` may be called without one; a driver to whom
+a call is too dear may write out their usual case. Every other method wants the driver's lock, and leaves
+what is to be done in ``outbox``.
 
 Why nobody can be forgotten: one who waits first raises the flags and then looks at the idle ones;
 one who gives back first lays it down and then looks at the flags. One of the two sees the other.
@@ -16,7 +17,7 @@ from collections import deque
 from holdfast._core import reuse
 from holdfast._core.actions import Action, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.asking import Asking, beat_due
-from holdfast._core.idle_place import IdlePlace
+from holdfast._core.idle_place import IdlePlace, Slip
 from holdfast._core.pool_entry import IDLE, LEASED, UNDER_WATCH, PoolEntry, State, Stimulus, left_behind
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
@@ -36,7 +37,8 @@ class PoolCore:
         self.everything: dict[PoolEntry, None] = {}
         """All that count against maxsize, the oldest first."""
         self._idle = IdlePlace()
-        self._fresh = self._idle.fresh
+        self.top = self._idle.top
+        """The idle ones that came back last."""
         self.waiting: deque[Ticket] = deque()
         self.outbox: list[Action] = []
         self._asking = Asking(heartbeat)
@@ -48,29 +50,29 @@ class PoolCore:
 
     def lend(self, now: float) -> PoolEntry | None:
         """An idle entry, the one used last; None if the answer is not that simple."""
-        if self._ask_before_lending:
+        if self.ask_before_lending:
             return None
-        try:
-            # Newest first: the others then age past idle_timeout and leave, so the pool shrinks
-            # to what the load needs.
-            entry = self._fresh.popitem()[0]
-        except KeyError:
+        # Newest first: the others then age past idle_timeout and leave, so the pool shrinks
+        # to what the load needs.
+        entry = self._idle.take_newest()
+        if entry is None:
             return None
         if now - entry.idle_since < entry.idle_allowance and now < entry.old_at:
             entry.state = LEASED
             return entry
         # Back to where it was. Only its limits say that it must go, and the locked way asks them again.
-        self._fresh[entry] = True
+        self._idle.fresh[entry] = True
         return None
 
-    def give_back(self, entry: PoolEntry, now: float) -> bool:
+    def give_back(self, slip: Slip, now: float) -> bool:
         """The lease ended well. True if :meth:`settle` has to be called, with the lock."""
+        entry = slip.entry
         entry.uses += 1
         entry.idle_since = now
         entry.state = IDLE
-        self._fresh[entry] = True
+        self.top.append(slip)
         # Asked after it was laid down; see above.
-        return self._ask_after_return or entry.alarm is None
+        return self.ask_after_return or entry.alarm is None
 
     # -- with the lock: lending
 
@@ -245,8 +247,8 @@ class PoolCore:
     def _set_flags(self) -> None:
         sizes, busy = self._sizes, bool(self.waiting) or self._ended is not None
         # Pools that use these settings take the lock each time; others pay for one look at a flag.
-        self._ask_before_lending = busy or sizes.min_idle > 0
-        self._ask_after_return = busy or sizes.most_idle < sizes.maxsize or self._limits.max_uses is not None
+        self.ask_before_lending = busy or sizes.min_idle > 0
+        self.ask_after_return = busy or sizes.most_idle < sizes.maxsize or self._limits.max_uses is not None
 
     def _next(self, now: float) -> PoolEntry | None:
         """An idle one that may be lent, or the place for a new one."""

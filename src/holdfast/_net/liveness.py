@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
-from functools import partial
 from typing import Protocol
 
 __all__ = ["Look", "Sight"]
@@ -56,8 +55,9 @@ class Look:
 
     def __init__(self, sock: PooledSocket) -> None:
         self._sock = sock
-        self.poll: Callable[[], object] | None = _poller(sock)
-        """Truthy if anything happened on the descriptor; None if there is no way to tell."""
+        self.poll: Callable[[int], object] | None = _poller(sock)
+        """Called with 0 (milliseconds): truthy if anything happened on the descriptor. None if there is no
+        way to tell. The poll's own method, as it is called for each lease, and what is around it costs, too."""
         self.pending: Callable[[], int] | None = getattr(sock, "pending", None)
         """Bytes that OpenSSL has decrypted already do not show on the descriptor."""
 
@@ -67,7 +67,7 @@ class Look:
         if self.poll is None:
             return Sight.UNKNOWN
         try:
-            if self.poll():
+            if self.poll(0):
                 return self._inspect()
             if self.pending is not None and self.pending():
                 return Sight.BYTES
@@ -100,7 +100,7 @@ def _sight(data: bytes) -> Sight:
     return Sight.BYTES if data else Sight.ENDED
 
 
-def _poller(sock: PooledSocket) -> Callable[[], object] | None:
+def _poller(sock: PooledSocket) -> Callable[[int], object] | None:
     try:
         descriptor = sock.fileno()
         if not hasattr(select, "poll"):
@@ -110,7 +110,7 @@ def _poller(sock: PooledSocket) -> Callable[[], object] | None:
     except (AttributeError, OSError, TypeError, ValueError):
         # A stand-in without a descriptor: ssh channels, named pipes, mocks.
         return None
-    return partial(poll.poll, 0)
+    return poll.poll
 
 
 class _SelectPoll:
@@ -121,6 +121,6 @@ class _SelectPoll:
     def __init__(self, descriptor: int) -> None:
         self._watched = [descriptor]
 
-    def __call__(self) -> object:
-        readable, _, broken = select.select(self._watched, [], self._watched, 0)
+    def __call__(self, milliseconds: int) -> object:
+        readable, _, broken = select.select(self._watched, [], self._watched, milliseconds / 1000)
         return readable or broken

@@ -1,7 +1,7 @@
 """Watching one request on a reused connection through the kernel's eyes.
 
 Costs one look at TCP_INFO at the first bytes of what comes back, which serves as the one before the next
-request; one that may not be repeated without proof gets a look of its own.
+request.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def check_first_bytes(sock: Any, before: bytes, delivery: Delivery) -> bytes | N
     """Raises :class:`StrayAnswerError` if the first bytes that came left the peer before it had the
     request. ``before``: TCP_INFO from before the first byte of the request.
 
-    Answers with TCP_INFO of now if nothing is left to be acknowledged: until more is sent, that is what it
-    would say before the next request as well."""
+    Answers with TCP_INFO of now if nothing is left to be acknowledged. Until more is sent nothing can be
+    acknowledged, so it is what TCP_INFO would say before the next request as well, which may be one that needs
+    proof. Bytes that somebody else has sent in between lead to no wrong claim: once one of them is acknowledged
+    the count has moved, and a FIN that acknowledges none of them left before the request behind them came."""
     now = ask(sock)
     if now is None:
         return None

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from threading import get_ident
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from holdfast._core.pool_entry import PoolEntry, State
+from holdfast._core.idle_place import Slip
+from holdfast._core.pool_entry import IDLE, PoolEntry, State
 from holdfast.errors import LeaseError
 
 if TYPE_CHECKING:
-    from holdfast._threads.pool import PoolDriver
+    from holdfast._threads.lending import Lender
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "Tether"]
 
 SocketT = TypeVar("SocketT")
+
+
+class Tether(Slip):
+    """Lies in the pool with its entry, and goes with the lease: if that is dropped, this is dropped.
+
+    A finalizer of the lease itself would run, in vain, at the end of every good one, and cost a third of the
+    floor in ``benchmarks/socket_pool_cost.py``. A tether goes from lease to lease, and outlives the good ones.
+    """
+
+    __slots__ = ("code", "instruction", "poll", "pool", "sock", "timeout")
+
+    code: CodeType
+    instruction: int
+
+    def __init__(self, entry: PoolEntry) -> None:
+        """``entry``: connected."""
+        super().__init__(entry)
+        # What each lease needs of the link, so that it is one step away.
+        self.poll, self.sock, self.timeout = entry.link.poll, entry.link.sock, entry.link.timeout
+        self.pool: Lender[Any] | None = None
+        """Whom it is missing in; None while no lease has it."""
+
+    def __del__(self) -> None:
+        pool = self.pool
+        if pool is None:
+            return
+        self.pool = None
+        # No lock may be taken here: the garbage collector runs anywhere.
+        pool._leaked(self.entry)
+        warnings.warn(
+            f"a lease of {pool.name} was never released; its connection is closed."
+            f" It was taken at {_place(self.code, self.instruction)}",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
 
 class Lease(Generic[SocketT]):
@@ -26,63 +61,62 @@ class Lease(Generic[SocketT]):
     Left by an exception, the connection is discarded: nobody knows what is still on its way.
     """
 
-    __slots__ = ("_code", "_entry", "_instruction", "_owner", "_pool")
+    __slots__ = ("_code", "_instruction", "_owner", "_pool", "_tether")
 
-    def __init__(self, pool: PoolDriver[SocketT], entry: PoolEntry) -> None:
-        self._pool = pool
-        self._entry: PoolEntry | None = entry
-        self._owner = get_ident()
-        # Where it was taken, for the warning if it is dropped. Not the frame, which would keep all
-        # its variables alive; and the line is reckoned when somebody asks.
-        frame = sys._getframe(2)
-        self._code: CodeType = frame.f_code
-        self._instruction = frame.f_lasti
+    # Set by Lender.acquire.
+    _pool: Lender[SocketT]
+    _tether: Tether | None
+    _owner: int
+    _code: CodeType
+    _instruction: int
 
     @property
     def sock(self) -> SocketT:
         """The real socket, a ``socket.socket`` or ``ssl.SSLSocket``."""
-        entry = self._entry
-        if entry is None or self._owner != get_ident() or entry.state is State.LOST:
+        tether = self._tether
+        if tether is None or self._owner != get_ident() or tether.entry.state is State.LOST:
             raise self._misuse("its socket was asked for")
-        sock: SocketT = entry.link.sock
+        sock: SocketT = tether.entry.link.sock
         return sock
 
     @property
     def reused(self) -> bool:
         """Whether the connection was lent to somebody before."""
-        if self._entry is None or self._owner != get_ident():
+        if self._tether is None or self._owner != get_ident():
             raise self._misuse("it was asked for its past")
-        return self._entry.uses > 0
+        return self._tether.entry.uses > 0
 
     def release(self) -> None:
         """Gives the connection back, for others to use. The last answer must have been read."""
-        entry = self._entry
-        if entry is None or self._owner != get_ident():
+        tether = self._tether
+        if tether is None or self._owner != get_ident():
             raise self._misuse("release() was called")
-        self._entry = None
-        pool, link = self._pool, entry.link
-        sock = link.sock
+        self._tether = tether.pool = None
+        pool, sock = self._pool, tether.sock
         # Closed by its user, or left with another timeout, or to be reset: then it is not ready.
-        if sock.gettimeout() != link.timeout or sock.fileno() < 0:
-            pool._take_back(entry)
-        elif pool._give_back(entry, pool._clock()):
+        if sock.gettimeout() != tether.timeout or sock.fileno() < 0:
+            pool._take_back(tether)
+            return
+        # What PoolCore.give_back does, written out. See lending.py.
+        core, clock, entry = pool._core, pool._clock, tether.entry
+        entry.uses += 1
+        entry.idle_since = clock()
+        entry.state = IDLE
+        core.top.append(tether)
+        # Asked after it was laid down; see _core/pool.py.
+        if core.ask_after_return or entry.alarm is None:
             pool._settle(entry)
 
     def discard(self) -> None:
         """Closes the connection."""
-        entry = self._entry
-        if entry is None or self._owner != get_ident():
+        if self._tether is None or self._owner != get_ident():
             raise self._misuse("discard() was called")
-        self._entry = None
-        self._pool._discard(entry, None)
+        self._pool._discard(self._untied(), None)
 
     @property
     def taken_at(self) -> str:
         """The place that took it, ``file:line``."""
-        for start, end, line in self._code.co_lines():
-            if line is not None and start <= self._instruction < end:
-                return f"{self._code.co_filename}:{line}"
-        return f"{self._code.co_filename}:{self._code.co_firstlineno}"
+        return _place(self._code, self._instruction)
 
     def __enter__(self) -> Lease[SocketT]:
         return self
@@ -91,42 +125,36 @@ class Lease(Generic[SocketT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # None: released or discarded inside the block, on purpose.
-        entry = self._entry
+        if self._tether is None:
+            return
         if kind is None:
-            if entry is not None:
-                self.release()
-            return
-        if entry is None:
-            return
-        self._entry = None
-        self._pool._discard(entry, error)
+            self.release()
+        else:
+            self._pool._discard(self._untied(), error)
 
     def __repr__(self) -> str:
-        state = "released" if self._entry is None else f"uses={self._entry.uses}"
+        state = "released" if self._tether is None else f"uses={self._tether.entry.uses}"
         return f"<Lease of {self._pool.name}, {state}, taken at {self.taken_at}>"
 
-    def __del__(self) -> None:
-        entry = self._entry
-        if entry is None:
-            return
-        self._entry = None
-        # No lock may be taken here: the garbage collector runs anywhere.
-        self._pool._leaked(entry)
-        warnings.warn(
-            f"a lease of {self._pool.name} was never released; its connection is closed."
-            f" It was taken at {self.taken_at}",
-            ResourceWarning,
-            stacklevel=2,
-            source=self,
-        )
+    def _tie(self, tether: Tether) -> None:
+        """To an entry that takes the place of the one it had."""
+        self._tether = tether
+        tether.pool, tether.code, tether.instruction = self._pool, self._code, self._instruction
+
+    def _untied(self) -> PoolEntry:
+        """The lease is over; whoever asked answers for the entry now."""
+        tether = self._tether
+        assert tether is not None
+        self._tether = tether.pool = None
+        return tether.entry
 
     def _misuse(self, what: str) -> LeaseError:
-        if self._entry is None:
+        if self._tether is None:
             return LeaseError(
                 f"the lease of {self._pool.name} taken at {self.taken_at} is over: {what} after it"
                 " had been released or discarded. Acquire a new one"
             )
-        if self._entry.state is State.LOST:
+        if self._tether.entry.state is State.LOST:
             return LeaseError(
                 f"the lease of {self._pool.name} taken at {self.taken_at} belongs to the parent process,"
                 f" and {what} in a child. Acquire a new one after the fork"
@@ -137,3 +165,10 @@ class Lease(Generic[SocketT]):
             f" {names.get(self._owner, self._owner)!r}, and {what} in thread"
             f" {threading.current_thread().name!r}. Let each thread acquire its own"
         )
+
+
+def _place(code: CodeType, instruction: int) -> str:
+    for start, end, line in code.co_lines():
+        if line is not None and start <= instruction < end:
+            return f"{code.co_filename}:{line}"
+    return f"{code.co_filename}:{code.co_firstlineno}"

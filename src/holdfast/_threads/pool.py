@@ -10,10 +10,9 @@ import math
 import random
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Generic
 
 from holdfast._core.actions import Beat, Check, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.pool import PoolCore
@@ -21,7 +20,8 @@ from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
 from holdfast._threads.forking import reset_after_fork
-from holdfast._threads.lease import Lease, SocketT
+from holdfast._threads.lease import SocketT, Tether
+from holdfast._threads.lending import Lender
 from holdfast._threads.pool_counts import PoolCounts
 from holdfast._threads.refusals import check_timeout, refusal, timed_out
 from holdfast._threads.watcher import Timer, the_watcher
@@ -43,12 +43,11 @@ LONGEST_SLEEP = 1.0
 used once has none, and then those who wait look after it themselves."""
 
 
-class PoolDriver(ABC, Generic[SocketT]):
+class PoolDriver(Lender[SocketT]):
     """A pool for any number of threads."""
 
     def __init__(self, name: str, sizes: PoolSizes, policy: Policy, acquire_timeout: float | None) -> None:
         self.name = name
-        """For messages: what is pooled."""
         self._sizes = sizes
         self._policy = policy
         self._clock = policy.clock
@@ -61,7 +60,6 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._lock = threading.Lock()
         self._all_back = threading.Condition(self._lock)
         self._core = PoolCore(self._sizes, self._policy.limits, self._policy.heartbeat)
-        self._lend, self._give_back = self._core.lend, self._core.give_back
         self._timer = Timer(weakly(self, PoolDriver._timer_rang))
         self._timer_at: float | None = None
         self._leaks: deque[PoolEntry] = deque()
@@ -99,34 +97,13 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     # -- lending
 
-    def acquire(self, timeout: float | None = None) -> Lease[SocketT]:
-        """Lends a connection: an idle one, the one used last, or a new one, or waits for one.
-
-        ``timeout``: seconds for waiting and connecting together; 0 does not wait. Default: the pool's
-        ``acquire_timeout``. Callers are served in the order they came.
-
-        Raises :class:`~holdfast.errors.AcquireTimeoutError`, :class:`~holdfast.errors.ConnectError`,
-        :class:`~holdfast.errors.TooManyWaitingError` or :class:`~holdfast.errors.PoolClosedError`.
-        """
-        if timeout is not None:
-            check_timeout(timeout)
-        entry = self._lend(self._clock())
-        if entry is None:
-            entry = self._acquire_slowly(timeout)
-        else:
-            link = entry.link
-            # The way most go: nothing happened on the descriptor, and TLS holds nothing back.
-            if (link.poll() or link.pending is not None) and (reason := link.look()) is not None:
-                entry = self._acquire_slowly(timeout, entry, reason)
-        return Lease(self, entry)
-
     def _acquire_slowly(
         self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
     ) -> PoolEntry:
         self._reap()
         timeout = self._acquire_timeout if timeout is None else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        entry = dead or self._request(timeout, deadline)
+        entry = dead or self._core.lend(self._clock()) or self._request(timeout, deadline)
         if dead is not None and why is not None:
             entry = self._replace(dead, why, timeout, deadline)
         while entry.state is not State.OPENING:
@@ -200,12 +177,12 @@ class PoolDriver(ABC, Generic[SocketT]):
 
     # -- taking back
 
-    def _take_back(self, entry: PoolEntry) -> None:
-        """The way few go: it must be made ready for others first."""
+    def _take_back(self, tether: Tether) -> None:
+        entry = tether.entry
         reason = self._tidied(entry)
         if reason is not None:
             self._retire(entry, reason)
-        elif self._give_back(entry, self._clock()):
+        elif self._core.give_back(tether, self._clock()):
             self._settle(entry)
 
     def _settle(self, entry: PoolEntry) -> None:
@@ -236,7 +213,6 @@ class PoolDriver(ABC, Generic[SocketT]):
         self._tell(lambda core, now: core.retire(entry, reason, now))
 
     def _leaked(self, entry: PoolEntry) -> None:
-        """Called by the garbage collector: no lock, no closing."""
         self._leaks.append(entry)
         the_watcher().call_soon(weakly(self, PoolDriver._reap))
 

@@ -44,7 +44,6 @@ class Link:
         "_timeout",
         "caller",
         "descriptor",
-        "pending",
         "poll",
         "sock",
         "timeout",
@@ -59,15 +58,17 @@ class Link:
         self.timeout = -1.0 if needs_reset else self._timeout
         """What the socket's timeout is when it needs no tidying; never, if it has to be reset."""
         self._look = Look(sock)
-        self.poll = self._look.poll or _something_may_be_there
-        self.pending = self._look.pending
+        # Only of a plain socket poll tells all: TLS may hold something back.
+        told = None if self._look.pending is not None else self._look.poll
+        self.poll = told or _something_may_be_there
+        """Called with 0: falsy if nothing can have happened on it."""
         self._beating: Beating | None = None
         self.caller: threading.Thread | None = None
         """The thread in which somebody's heartbeat function runs."""
 
     def look(self) -> CloseReason | None:
         """Why it must not be lent. On a plain socket on which nothing happened, one system call."""
-        if not self.poll() and self.pending is None:
+        if not self.poll(0):
             return None
         if self.sock.fileno() < 0:
             return CloseReason.CLOSED_LOCALLY
@@ -131,6 +132,6 @@ class Link:
             pool._checked(self._entry, reason, answered=reason is None)
 
 
-def _something_may_be_there() -> bool:
-    """Where poll cannot tell."""
+def _something_may_be_there(_milliseconds: int) -> bool:
+    """Where poll cannot tell, or not all."""
     return True

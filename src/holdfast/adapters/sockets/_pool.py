@@ -18,7 +18,7 @@ from typing_extensions import Self
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._net.connecting import Address
-from holdfast._threads.lease import Lease
+from holdfast._threads.lease import Lease, Tether
 from holdfast._threads.pool import PoolDriver
 from holdfast._threads.refusals import check_timeout
 from holdfast._threads.retrying import Retrying
@@ -144,14 +144,14 @@ class SocketPool(PoolDriver[socket.socket]):
 
     def _acquire_new(self, timeout: float | None) -> Lease[socket.socket]:
         lease = self.acquire(timeout)
-        entry = lease._entry
-        if entry is None or not lease.reused:
+        if not lease.reused:
             return lease
-        lease._entry = None
+        entry = lease._untied()
         new = self._tell(lambda core, now: core.replace(entry, CloseReason.SUSPECT, now, by_new=True))
         assert isinstance(new, PoolEntry)
         self._connect(new, None if timeout is None else time.monotonic() + timeout)
-        return Lease(self, new)
+        lease._tie(Tether(new))
+        return lease
 
     def stats(self) -> PoolStats:
         """How it stands, and what it did."""

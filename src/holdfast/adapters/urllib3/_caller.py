@@ -139,6 +139,8 @@ class Call:
 
     def is_after_stale(self) -> bool:
         """It repeats a request because a reused connection failed."""
+        if not self.is_repeat:
+            return False
         report = find_report(self.last_error)
         return report is not None and report.reused
 

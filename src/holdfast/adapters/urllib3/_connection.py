@@ -204,8 +204,7 @@ class ResilientConnection(OpeningConnection):
             exchange.evidence = Evidence.UNKNOWN_HERE
             return
         raw = record.tap.raw
-        answer = None if raw is None or exchange.needs_proof else raw.told
-        answer = answer or ask(self.sock)
+        answer = (raw is not None and raw.told) or ask(self.sock)
         if answer is None:
             exchange.evidence = Evidence.UNKNOWN_HERE
         else:
@@ -214,8 +213,8 @@ class ResilientConnection(OpeningConnection):
     def _uncork(self, exchange: Exchange) -> None:
         held, exchange.cork = exchange.cork or [], None
         # No longer than what is taken whole or not at all, so that its failure stays a proof.
-        together = sum(map(len, held)) <= ATOMIC_SEND
-        for data in [b"".join(held)] if together else held:
+        together = b"".join(held)
+        for data in [together] if len(together) <= ATOMIC_SEND else held:
             self.send(data)
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
@@ -253,7 +252,8 @@ class ResilientConnection(OpeningConnection):
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
         if isinstance(response, HTTPResponse):
-            record.heard(response)
+            if exchange.response is None or exchange.response.may_say_terms:
+                record.heard(response)
             if exchange.options.get("preload_content") is False:
                 follow_body(response, record, exchange)
         record.exchange = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast._core.delivery import ATOMIC_SEND, Delivery
 from holdfast._core.failure import FailureReport
-from holdfast._core.idempotency import is_idempotent, is_replayable, names_idempotency_key
+from holdfast._core.idempotency import IDEMPOTENCY_HEADERS, is_idempotent, is_replayable
 from holdfast._core.peer import has_option
 from holdfast._core.retry import Campaign
 from holdfast._net.deadline import Deadline
@@ -25,6 +25,7 @@ _SAY_NOTHING_HERE = frozenset(
 """As most clients spell them; the rest is looked at letter by letter."""
 
 _EXPECT = frozenset({"expect", b"expect"})
+_KEY = IDEMPOTENCY_HEADERS | {name.encode() for name in IDEMPOTENCY_HEADERS}
 
 
 class Exchange(Delivery):
@@ -32,6 +33,8 @@ class Exchange(Delivery):
 
     reused = False
     """The connection had carried a request before."""
+    names_key = False
+    """There is an Idempotency-Key, be it one to rely on or not."""
     names_connection = False
     """The caller sent a Connection header himself."""
     asks_close = False
@@ -77,7 +80,7 @@ class Exchange(Delivery):
         self.headers = headers
         self.options = options
         self.connect_timeout = connect_timeout
-        if headers:
+        if headers is not None:
             self._read(headers)
         if body is not None and not isinstance(body, (bytes, str)):
             self.body_position = _position(body)
@@ -92,6 +95,8 @@ class Exchange(Delivery):
                 self.asks_close = has_option(_text(headers[name]), "close")
             elif lower in _EXPECT:
                 self.expects = True
+            elif lower in _KEY:
+                self.names_key = True
 
     def again(self, report: FailureReport, waited: float) -> Exchange:
         """The same request, for another attempt."""
@@ -117,11 +122,7 @@ class Exchange(Delivery):
 
     @property
     def idempotent(self) -> bool:
-        return self.key is not None or is_idempotent(self.method, self.headers or {})
-
-    @property
-    def names_key(self) -> bool:
-        return names_idempotency_key(self.headers or {})
+        return self.key is not None or is_idempotent(self.method, self.headers if self.names_key else None)
 
     @property
     def corkable(self) -> bool:

@@ -35,6 +35,10 @@ class ResilientResponse(http.client.HTTPResponse):
     """None where the stream cannot be watched."""
     head_read = False
     """The head came to its end."""
+    may_say_terms = True
+    """Its head may say something about the connection."""
+    whole: int | None = None
+    """Bytes of head and body together; None if it was not reckoned."""
 
     @property
     def received(self) -> int:
@@ -58,6 +62,8 @@ class ResilientResponse(http.client.HTTPResponse):
         raw, length = self._holdfast_raw, self.length
         if raw is None or length is None or self.isclosed():
             return False
+        if self.whole is not None:
+            return raw.received >= self.whole
         return length <= raw.buffered(self.fp)
 
     def take_your_time(self, timeout: float | None) -> None:
@@ -106,7 +112,7 @@ class ResilientResponse(http.client.HTTPResponse):
         if raw is not None:
             if self.length:
                 entry.doom(CloseReason.UNREAD_RESPONSE)
-            elif raw.has_leftover(self.fp):
+            elif raw.received != self.whole and raw.has_leftover(self.fp):
                 entry.doom(CloseReason.STRAY_BYTES)
             elif raw.at_end:
                 entry.doom(CloseReason.PEER_CLOSED)
@@ -139,9 +145,12 @@ class PlainResponse(ResilientResponse):
         self.length = None if self.chunked else _length(head.first.get("content-length"))
         if head.status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
             self.length = 0
+        if self.length is not None:
+            self.whole = head.size + self.length
         self.will_close = "close" in head.first.get("connection", "").lower() or (
             not self.chunked and self.length is None
         )
+        self.may_say_terms = "connection" in head.first or "keep-alive" in head.first
         self._judge_head()
         return True
 
