@@ -239,3 +239,11 @@ def test_no_probe_keeps_a_request_for_longer_than_three_round_trips_and_a_little
 def test_whatever_came_last_is_the_last_sign_of_life() -> None:
     assert snapshot(last_data_recv_ms=5_000, last_ack_recv_ms=1_200).unheard_for == pytest.approx(1.2)
     assert snapshot(last_data_recv_ms=700, last_ack_recv_ms=1_200).unheard_for == pytest.approx(0.7)
+
+
+# -- how long what was sent may stay unacknowledged
+
+
+@pytest.mark.parametrize(("rto_ms", "seconds"), [(201, 1.0), (230, 1.0), (500, 1.5), (3_000, 9.0)])
+def test_a_hurry_leaves_room_for_two_retransmissions(rto_ms: int, seconds: float) -> None:
+    assert snapshot(rto_us=rto_ms * 1000).hurried == pytest.approx(seconds)

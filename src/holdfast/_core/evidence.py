@@ -97,10 +97,15 @@ class TcpSnapshot(NamedTuple):
         return self.min_rtt_us * _MICROSECONDS
 
     @property
+    def rto(self) -> float:
+        """Seconds until what is unacknowledged is sent again."""
+        return self.rto_us * _MICROSECONDS
+
+    @property
     def patience(self) -> float:
         """Seconds within which the peer's kernel has answered what was just sent: two round trips, or
         one after the first retransmission. Bounded, for a path that has gone bad has no bound."""
-        return min(max(2 * self.rtt, self.rtt + self.rto_us * _MICROSECONDS, 0.005), 1.0)
+        return min(max(2 * self.rtt, self.rtt + self.rto, 0.005), 1.0)
 
     @property
     def probe_patience(self) -> float:
@@ -111,6 +116,15 @@ class TcpSnapshot(NamedTuple):
         deviation = self.rttvar_us * _MICROSECONDS
         wanted = max(2 * self.rtt + 4 * deviation, self.rtt + 0.05)
         return min(wanted, 3 * self.rtt + 0.05, 1.0)
+
+    @property
+    def hurried(self) -> float:
+        """Seconds that what was sent may stay unacknowledged after it was sent again, if somebody is in a
+        hurry to know. Linux counts from the first retransmission, and doubles the time to each next: three
+        times the first is room for two, after the first copy and the probe of its tail (RFC 8985). Where one
+        copy in ten is lost on the way or has its acknowledgement lost (5 % each way), one request in ten
+        thousand loses all four. A second at the least: the fastest path may be the one that stalls."""
+        return max(3 * self.rto, 1.0)
 
 
 class Ending(NamedTuple):
