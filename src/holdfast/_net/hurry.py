@@ -28,16 +28,7 @@ _DELAYED_ACK = 0.05
 
 
 class Hurry:
-    """For one request::
-
-    hurry = Hurry()
-    hurry.begin(sock)
-    try:
-        sock.sendall(request)
-        hurry.wait(timeout)
-    finally:
-        hurry.end()
-    """
+    """For one request: ``begin``, send it, ``wait``; and ``end``, whatever happens."""
 
     __slots__ = ("_before", "_old", "_tcp")
 
