@@ -36,6 +36,7 @@ OPTIONS = (
 )
 KEEPIDLE = OPTIONS[1]
 LONGEST_IDLE = 32_767
+LAID_BY = 20
 _SND_WND = struct.Struct("=228x I")
 
 
@@ -57,11 +58,23 @@ def pair() -> Iterator[Pair]:
         yield client, server
 
 
+@pytest.fixture(scope="module")
+def laid_by() -> Iterator[list[Pair]]:
+    """So that not every test has to wait until its connection has been idle for long enough."""
+    pairs = [connected() for _ in range(LAID_BY)]
+    yield pairs
+    for client, server in pairs:
+        client.close()
+        server.close()
+
+
 @pytest.fixture
-def idle(pair: Pair) -> Pair:
+def idle(laid_by: list[Pair]) -> Iterator[Pair]:
     """Long enough to be asked."""
-    wait_until_idle(pair[0])
-    return pair
+    client, server = laid_by.pop() if laid_by else connected()
+    with client, server:
+        wait_until_idle(client)
+        yield client, server
 
 
 def now(sock: socket.socket) -> TcpSnapshot:
