@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 from cases import Path, Sky
-from firewall import Firewall, close_without_a_word, recorded, why_no_firewall
+from firewall import Firewall, close_without_a_word, echo, recorded, why_no_firewall
 from on_the_wire import lab
 from trial import close, make_manager, origin_of
 from wire import Lab
 
+from holdfast import CloseReason, Policy, SocketPool
 from holdfast._core.evidence import ESTABLISHED, TcpSnapshot
+from holdfast._core.pool_entry import PROBE_AFTER
 from holdfast._net.probe import IDLE_ENOUGH, Reply, probe
 from holdfast._net.tcp_info import snapshot
+from holdfast.testing import FakeClock
 
 __all__ = ["lab"]
 
@@ -129,6 +132,7 @@ def test_silence_is_found_within_a_second(wall: Firewall, idle: socket.socket) -
         use(fresh)
 
 
+@pytest.mark.usefixtures("_possible")
 def test_a_host_that_lost_power_and_came_back_says_so() -> None:
     def forget(conn: socket.socket) -> None:
         conn.sendall(conn.recv(100))
@@ -222,3 +226,58 @@ def test_an_answer_that_takes_longer_than_ever_is_silence(lab: Lab) -> None:
             used(manager, lab, Path.PLAIN)
         finally:
             close(manager)
+
+
+# -- a pool
+
+
+@contextmanager
+def pooled(wall: Firewall, sockets: int) -> Iterator[SocketPool]:
+    """With so many connections that have lain idle for long."""
+    clock = FakeClock()
+    with SocketPool(wall.address, policy=Policy(clock=clock), timeout=PATIENCE) as pool:
+        leases = [pool.acquire() for _ in range(sockets)]
+        for lease in leases:
+            use(lease.sock)
+        for lease in leases:
+            wait_until_idle(lease.sock)
+            lease.release()
+        clock.advance(PROBE_AFTER)
+        yield pool
+
+
+def test_a_pool_lends_none_that_a_firewall_has_forgotten(wall: Firewall) -> None:
+    with pooled(wall, 1) as pool:
+        wall.forget()
+        with pool.acquire() as lease:
+            assert not lease.reused
+            use(lease.sock)
+        assert pool.stats().closed == {CloseReason.UNANSWERED: 1}
+
+
+def test_one_silence_is_enough_for_one_caller(wall: Firewall) -> None:
+    with pooled(wall, 4) as pool:
+        wall.forget()
+        with pool.acquire() as lease:
+            use(lease.sock)
+        stats = pool.stats()
+        assert stats.closed == {CloseReason.UNANSWERED: 1}
+        assert (stats.opened, stats.idle) == (5, 4)
+
+
+@pytest.mark.usefixtures("_possible")
+def test_a_pool_lends_none_whose_host_has_forgotten_it() -> None:
+    first = iter([True])
+
+    def forget(conn: socket.socket) -> None:
+        conn.sendall(conn.recv(100))
+        if next(first, False):
+            close_without_a_word(conn)
+        else:
+            echo(conn)
+
+    with Firewall(memory=3600, handler=forget) as wall, wall.client(), pooled(wall, 1) as pool:
+        with pool.acquire() as lease:
+            assert not lease.reused
+            use(lease.sock)
+        assert pool.stats().closed == {CloseReason.PEER_RESET: 1}

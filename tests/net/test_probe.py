@@ -270,6 +270,7 @@ def test_less_than_a_round_trip_is_not_enough(idle: Pair) -> None:
     client, _ = idle
     before = now(client)
     assert probe(client, patience=0.0) is Reply.UNKNOWN
+    assert probe(client, at_most=-1.0) is Reply.UNKNOWN
     assert now(client).segs_out == before.segs_out
 
 

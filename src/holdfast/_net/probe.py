@@ -46,22 +46,24 @@ class Reply(Enum):
     """It could not be asked."""
 
 
-def probe(sock: Any, *, patience: float | None = None) -> Reply:
-    """Asks, and waits for the answer: ``patience`` seconds at the most, by default what
-    :attr:`~holdfast._core.evidence.TcpSnapshot.probe_patience` reckons from the connection's own round trip.
+def probe(sock: Any, *, patience: float | None = None, at_most: float | None = None) -> Reply:
+    """Asks, and waits for the answer: ``patience`` seconds, by default what
+    :attr:`~holdfast._core.evidence.TcpSnapshot.probe_patience` reckons from the connection's own round trip;
+    and ``at_most`` so many, whatever the patience, if somebody's time is running out.
 
     ``sock``: plain, TLS or urllib3's TLS inside TLS. Nobody else may use it meanwhile. Nothing is read from
     it: bytes that come are somebody else's to find.
 
     ``UNKNOWN`` where the kernel will not ask: not Linux, or one that is older than 4.6 or only pretends to
-    be Linux; no TCP; anything was heard within the last second; bytes are out that nobody acknowledged; a
-    ``patience`` that is shorter than a round trip."""
+    be Linux; no TCP; anything was heard within the last second; bytes are out that nobody acknowledged; less
+    time than a round trip."""
     tcp = tcp_socket(sock)
     before = None if tcp is None else snapshot(tcp)
     if tcp is None or before is None:
         return Reply.UNKNOWN
+    patience = before.probe_patience if patience is None else patience
     try:
-        return _ask(tcp, before, before.probe_patience if patience is None else patience)
+        return _ask(tcp, before, patience if at_most is None else min(patience, at_most))
     except (OSError, ValueError):
         # Closed meanwhile, or a sandbox that does not let its options be set.
         return Reply.UNKNOWN

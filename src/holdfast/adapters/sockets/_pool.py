@@ -242,6 +242,10 @@ class SocketPool(PoolDriver[socket.socket]):
         reason: CloseReason | None = entry.link.look()
         return reason
 
+    def _prove(self, entry: PoolEntry, deadline: float | None) -> CloseReason | None:
+        link: Link = entry.link
+        return link.prove(deadline) if entry.is_doubtful(self._clock()) else link.look()
+
     def _beat(self, entry: PoolEntry) -> None:
         heartbeat, link = self._policy.heartbeat, entry.link
         assert heartbeat is not None
