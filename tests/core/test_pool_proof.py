@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast._core.actions import Beat, Close
+from holdfast._core.actions import Beat, Check, Close
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PROBE_AFTER, PoolEntry
 from holdfast._core.pool_sizes import PoolSizes
@@ -95,3 +95,42 @@ def test_so_does_a_heartbeat_that_was_answered() -> None:
     core.checked(entry, None, PROBE_AFTER / 2, answered=True)
     assert not entry.is_doubtful(PROBE_AFTER)
     assert core.request(PROBE_AFTER) is entry
+
+
+# -- siblings
+
+
+def suspected(core: PoolCore, now: float) -> PoolEntry:
+    """One whose sibling was found dead, and that showed nothing itself."""
+    entry = idle_one(core)
+    core.recheck(now)
+    assert core.outbox == [Check(entry)]
+    core.outbox.clear()
+    core.checked(entry, None, now)
+    return entry
+
+
+def test_when_one_was_found_dead_the_others_are_doubtful() -> None:
+    core = pool()
+    entry = suspected(core, 1.0)
+    assert entry.is_doubtful(1.0)
+    assert core.lend(2.0) is None
+    assert core.request(2.0) is entry
+
+
+def test_a_use_clears_it_of_suspicion() -> None:
+    core = pool()
+    entry = suspected(core, 1.0)
+    core.request(2.0)
+    core.give_back(entry, 3.0)
+    assert not entry.is_doubtful(3.0)
+    assert core.lend(3.0) is entry
+
+
+def test_an_answered_heartbeat_clears_it_of_suspicion() -> None:
+    core = pool(heartbeat=HEARTBEAT)
+    entry = idle_one(core)
+    core.recheck(1.0)
+    assert core.outbox == [Beat(entry)]
+    core.checked(entry, None, 1.1, answered=True)
+    assert not entry.is_doubtful(2.0)

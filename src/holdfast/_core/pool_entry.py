@@ -5,6 +5,7 @@ What is not in the table is a bug of ours, and says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
@@ -89,7 +90,17 @@ UNDER_WATCH = (State.CHECKING, State.DOUBTED)
 class PoolEntry(Entry):
     """The pool's record of one connection, from before it is opened until it is closed."""
 
-    __slots__ = ("alarm", "asked_at", "beat_every", "heard_at", "idle_limit", "link", "misses", "state")
+    __slots__ = (
+        "alarm",
+        "asked_at",
+        "beat_every",
+        "heard_at",
+        "idle_limit",
+        "link",
+        "misses",
+        "state",
+        "suspected_at",
+    )
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
@@ -107,6 +118,8 @@ class PoolEntry(Entry):
         self.misses = 0
         self.idle_limit = self.idle_allowance
         """Seconds it may lie idle at all."""
+        self.suspected_at = -math.inf
+        """When something was learned that may be the end of all that were open then."""
 
     def trust(self) -> None:
         """For so long and no longer without a question. Its limits are known."""
@@ -114,8 +127,10 @@ class PoolEntry(Entry):
         self.idle_allowance = min(self.idle_limit, PROBE_AFTER)
 
     def is_doubtful(self, now: float) -> bool:
-        """Nobody has heard of its peer for so long that it is worth a round trip to ask."""
-        return now - max(self.idle_since, self.heard_at) >= PROBE_AFTER
+        """Nobody has heard of its peer for so long, or since it was suspected, that it is worth a round
+        trip to ask."""
+        heard = max(self.idle_since, self.heard_at)
+        return now - heard >= PROBE_AFTER or self.suspected_at >= heard
 
     def doom(self, reason: CloseReason) -> None:
         """So that the hot path has less to ask: a doomed one has no time left to lie idle, and
