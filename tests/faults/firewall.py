@@ -125,6 +125,11 @@ class Firewall:
         with inside(self._router):
             _run("ip", "link", "set", "to-client", "down")
 
+    def reroute(self) -> None:
+        """The client's way to the server, to a gateway that is not there."""
+        with inside(self._client):
+            _run("ip", "route", "replace", "default", "via", CLIENT.rpartition(".")[0] + ".9")
+
     # -- building it
 
     def _lay_cable(self, name: str, host: int, address: str) -> None:

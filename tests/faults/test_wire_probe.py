@@ -18,7 +18,7 @@ from on_the_wire import lab
 from trial import close, make_manager, origin_of
 from wire import Lab
 
-from holdfast import CloseReason, Policy, SocketPool
+from holdfast import CloseReason, HoldfastError, Policy, SocketPool
 from holdfast._core.evidence import ESTABLISHED, TcpSnapshot
 from holdfast._core.pool_entry import PROBE_AFTER
 from holdfast._net.probe import IDLE_ENOUGH, Reply, probe
@@ -281,3 +281,36 @@ def test_a_pool_lends_none_whose_host_has_forgotten_it() -> None:
             assert not lease.reused
             use(lease.sock)
         assert pool.stats().closed == {CloseReason.PEER_RESET: 1}
+
+
+def test_when_one_died_in_use_its_siblings_are_asked(wall: Firewall) -> None:
+    """However short they have been idle for."""
+    with SocketPool(wall.address, timeout=1.0) as pool:
+        leases = [pool.acquire() for _ in range(2)]
+        for lease in leases:
+            use(lease.sock)
+        for lease in leases:
+            wait_until_idle(lease.sock)
+            lease.release()
+        wall.forget()
+        with pytest.raises(TimeoutError), pool.acquire() as lease:
+            use(lease.sock)
+        with pool.acquire() as lease:
+            assert not lease.reused
+            use(lease.sock)
+        assert pool.stats().closed == {CloseReason.FAILED: 1, CloseReason.UNANSWERED: 1}
+
+
+def test_when_the_network_has_changed_all_are_asked(wall: Firewall) -> None:
+    with SocketPool(wall.address, timeout=PATIENCE) as pool:
+        with pool.acquire() as lease:
+            sock = lease.sock
+            use(sock)
+        [entry] = pool._core.everything
+        wait_until_idle(sock)
+        assert not entry.is_doubtful(pool._clock())
+        wall.reroute()
+        wait_for(lambda: entry.is_doubtful(pool._clock()))
+        with pytest.raises(HoldfastError):
+            pool.acquire(timeout=2)
+        assert pool.stats().closed[CloseReason.UNANSWERED] == 1

@@ -24,6 +24,7 @@ from holdfast._threads.refusals import check_timeout
 from holdfast._threads.retrying import Retrying
 from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_workers
+from holdfast.adapters._network_news import tell_of_changes
 from holdfast.adapters.sockets._beating_calls import run_call
 from holdfast.adapters.sockets._calling import Call
 from holdfast.adapters.sockets._link import Link
@@ -124,6 +125,7 @@ class SocketPool(PoolDriver[socket.socket]):
         counts = self._counts  # not self, or it would keep itself alive
         self._retrying = Retrying(policy, lambda: counts.uses + counts.opened)
         self._tell(lambda core, now: core.timer(now))
+        tell_of_changes(self)
 
     def call(
         self, fn: Callable[[Any], AnswerT], *, idempotent: bool, timeout: float | None = None
@@ -214,6 +216,9 @@ class SocketPool(PoolDriver[socket.socket]):
     def _after_fork(self) -> None:
         self._opener.after_fork()
         super()._after_fork()
+
+    def _network_changed(self) -> None:
+        self._tell(lambda core, now: core.recheck(now))
 
     # -- what the driver asks for
 
