@@ -182,6 +182,18 @@ def test_what_the_kernel_has_asked_already_is_not_ended_by_asking_again(wall: Fi
         assert options(sock) == before
 
 
+def test_a_short_user_timeout_ends_what_is_not_answered_when_the_kernel_asks_again(
+    idle: socket.socket, wall: Firewall
+) -> None:
+    """Which is not before a second, the shortest TCP_KEEPINTVL: no patience of ours lasts for longer."""
+    for option, value in zip(OPTIONS, (1, 60, 1, 9, 100), strict=True):
+        idle.setsockopt(*option, value)
+    wall.cut()
+    before = options(idle)
+    assert probe(idle, patience=PATIENCE) is Reply.ENDED
+    assert options(idle) == before
+
+
 # -- a wire that takes its time
 
 
