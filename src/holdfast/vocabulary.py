@@ -84,6 +84,7 @@ class CloseReason(Enum):
     MAX_USES = "used max_uses times"
     UNREAD_RESPONSE = "given back before its response was read to the end"
     FAILED = "it failed while in use"
+    UNANSWERED = "its peer's kernel gave no sign of life when it was asked (a keepalive probe)"
     SUSPECT = "a connection of the same pool had just turned out to be dead"
     HEARTBEAT_MISSED = "no answer to a heartbeat came in time"
     HEARTBEAT_WRONG = "a heartbeat was answered otherwise than expected"

@@ -212,3 +212,38 @@ def test_the_peers_kernel_is_given_its_time_and_not_more(rtt: int, rto: int, sec
 
 def test_a_round_trip_is_told_in_seconds() -> None:
     assert [BEFORE.rtt, BEFORE.min_rtt] == pytest.approx([0.03, 0.03])
+
+
+# -- how long an answer to a probe is waited for
+
+
+@pytest.mark.parametrize(
+    ("rtt_ms", "rttvar_ms", "patience"),
+    [(0, 0, 0.05), (30, 3, 0.08), (30, 15, 0.12), (200, 5, 0.42), (200, 100, 0.65), (900, 10, 1.0)],
+)
+def test_a_probe_is_waited_for_as_long_as_the_path_may_take(
+    rtt_ms: int, rttvar_ms: int, patience: float
+) -> None:
+    seen = snapshot(rtt_us=rtt_ms * 1000, rttvar_us=rttvar_ms * 1000)
+    assert seen.probe_patience == pytest.approx(patience)
+
+
+@given(rtt=st.integers(0, 2**32 - 1), rttvar=st.integers(0, 2**32 - 1))
+def test_no_probe_keeps_a_request_for_longer_than_three_round_trips_and_a_little(
+    rtt: int, rttvar: int
+) -> None:
+    patience = snapshot(rtt_us=rtt, rttvar_us=rttvar).probe_patience
+    assert 0.05 <= patience <= min(1.0, 3 * rtt / 1e6 + 0.1)
+
+
+def test_whatever_came_last_is_the_last_sign_of_life() -> None:
+    assert snapshot(last_data_recv_ms=5_000, last_ack_recv_ms=1_200).unheard_for == pytest.approx(1.2)
+    assert snapshot(last_data_recv_ms=700, last_ack_recv_ms=1_200).unheard_for == pytest.approx(0.7)
+
+
+# -- how long what was sent may stay unacknowledged
+
+
+@pytest.mark.parametrize(("rto_ms", "seconds"), [(201, 1.0), (230, 1.0), (500, 1.5), (3_000, 9.0)])
+def test_a_hurry_leaves_room_for_two_retransmissions(rto_ms: int, seconds: float) -> None:
+    assert snapshot(rto_us=rto_ms * 1000).hurried == pytest.approx(seconds)

@@ -125,6 +125,11 @@ class Firewall:
         with inside(self._router):
             _run("ip", "link", "set", "to-client", "down")
 
+    def reroute(self) -> None:
+        """The client's way to the server, to a gateway that is not there."""
+        with inside(self._client):
+            _run("ip", "route", "replace", "default", "via", CLIENT.rpartition(".")[0] + ".9")
+
     # -- building it
 
     def _lay_cable(self, name: str, host: int, address: str) -> None:
@@ -182,18 +187,21 @@ def close_without_a_word(sock: socket.socket) -> None:
 
 
 class Segment(NamedTuple):
-    """One that the client sent."""
+    """One that the client sent, or was sent."""
 
     when: float
     sequence: int
     size: int
     """Bytes of data."""
+    acknowledged: int
+    outward: bool
+    """Sent by the client."""
 
 
 @contextmanager
-def recorded(seconds: float) -> Iterator[list[Segment]]:
-    """What this host sends to the server. Complete at the end of the block, which comes after so many
-    seconds."""
+def recorded(seconds: float, *, both_ways: bool = False) -> Iterator[list[Segment]]:
+    """What this host sends to the server, and, ``both_ways``, what it gets from it. Complete at the end of
+    the block, which comes after so many seconds."""
     found: list[Segment] = []
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as tap:
         tap.settimeout(0.02)
@@ -202,6 +210,8 @@ def recorded(seconds: float) -> Iterator[list[Segment]]:
         thread.start()
         yield found
         thread.join()
+        if not both_ways:
+            found[:] = [segment for segment in found if segment.outward]
 
 
 def _record(tap: socket.socket, found: list[Segment], ends: float) -> None:
@@ -219,12 +229,13 @@ def _segment(frame: bytes) -> Segment | None:
     packet = frame[14:]
     if frame[12:14] != _ETH_P_IP.to_bytes(2, "big") or packet[9] != _PROTOCOL_TCP:
         return None
-    if packet[16:20] != socket.inet_aton(SERVER):
-        return None
+    outward = packet[16:20] == socket.inet_aton(SERVER)
     header = (packet[0] & 0x0F) * 4
-    _, port, sequence = struct.unpack_from("!HHI", packet, header)
+    source, target, sequence, acknowledged = struct.unpack_from("!HHII", packet, header)
     size = int.from_bytes(packet[2:4], "big") - header - (packet[header + 12] >> 4) * 4
-    return Segment(time.monotonic(), sequence, size) if port == PORT else None
+    if (target if outward else source) != PORT:
+        return None
+    return Segment(time.monotonic(), sequence, size, acknowledged, outward)
 
 
 def _run(*command: str, stdin: str | None = None) -> None:

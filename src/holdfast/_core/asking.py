@@ -36,13 +36,14 @@ class Asking:
     def opened(self, entry: PoolEntry, now: float, jitter: float) -> None:
         """``jitter``: 0 to 1, its share of the heartbeat's jitter."""
         entry.heard_at = now
+        entry.trust()
         if self._heartbeat is not None:
             entry.beat_every = self._heartbeat.interval * (1 - self._heartbeat.jitter * jitter)
 
     def lies_idle(self, entry: PoolEntry, now: float) -> None:
         # One note for each entry, never taken back: when it rings and the entry was used
         # meanwhile, it is written anew. So a connection in steady use costs nothing here.
-        when = min(entry.old_at, entry.idle_since + entry.idle_allowance, beat_due(entry))
+        when = min(entry.old_at, entry.idle_since + entry.idle_limit, beat_due(entry))
         self._note(entry, when, now)
 
     def ask(self, entry: PoolEntry, now: float) -> Action:

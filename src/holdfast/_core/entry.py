@@ -39,7 +39,7 @@ class Entry:
         """Set when something happened after which it must not carry another request."""
         # The limits, reckoned by ``reuse`` whenever they change.
         self.idle_allowance = math.inf
-        """Seconds it may lie idle."""
+        """Seconds it may lie idle and be lent without a question."""
         self.old_at = math.inf
         self.last_use: float = math.inf
         """The use after which it is not kept."""

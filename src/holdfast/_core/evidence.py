@@ -62,6 +62,14 @@ class TcpSnapshot(NamedTuple):
     """Segments with data that came; ``tcpi_bytes_received`` will not do, for it counts a FIN as a byte."""
     bytes_sent: int | None = None
     """Handed to the network, those that were sent again counted again."""
+    probes: int = 0
+    """Of keepalive or a closed window, sent and not answered."""
+    last_ack_recv_ms: int = 0
+    """Milliseconds ago: anything that came, for every segment of an open connection acknowledges."""
+    rttvar_us: int = 0
+    segs_out: int = 0
+    """Segments of any kind that were sent; this and the next are 32 bits wide and wrap."""
+    segs_in: int = 0
 
     @property
     def quiet(self) -> bool:
@@ -74,6 +82,11 @@ class TcpSnapshot(NamedTuple):
         return self.last_data_recv_ms * _MILLISECONDS
 
     @property
+    def unheard_for(self) -> float:
+        """Seconds since the peer's kernel showed any sign of life. Keepalive counts from there."""
+        return min(self.last_data_recv_ms, self.last_ack_recv_ms) * _MILLISECONDS
+
+    @property
     def rtt(self) -> float:
         """Seconds."""
         return self.rtt_us * _MICROSECONDS
@@ -84,10 +97,34 @@ class TcpSnapshot(NamedTuple):
         return self.min_rtt_us * _MICROSECONDS
 
     @property
+    def rto(self) -> float:
+        """Seconds until what is unacknowledged is sent again."""
+        return self.rto_us * _MICROSECONDS
+
+    @property
     def patience(self) -> float:
         """Seconds within which the peer's kernel has answered what was just sent: two round trips, or
         one after the first retransmission. Bounded, for a path that has gone bad has no bound."""
-        return min(max(2 * self.rtt, self.rtt + self.rto_us * _MICROSECONDS, 0.005), 1.0)
+        return min(max(2 * self.rtt, self.rtt + self.rto, 0.005), 1.0)
+
+    @property
+    def probe_patience(self) -> float:
+        """Seconds within which a kernel that is there has answered a question of ours. Four deviations
+        beyond the mean are what the retransmission timer allows (RFC 6298), two round trips what a path
+        allows that got longer; 50 ms are for a busy machine. A fresh connection is never far, so it is not
+        worth more than three round trips to learn that one is needed."""
+        deviation = self.rttvar_us * _MICROSECONDS
+        wanted = max(2 * self.rtt + 4 * deviation, self.rtt + 0.05)
+        return min(wanted, 3 * self.rtt + 0.05, 1.0)
+
+    @property
+    def hurried(self) -> float:
+        """Seconds that what was sent may stay unacknowledged after it was sent again, if somebody is in a
+        hurry to know. Linux counts from the first retransmission, and doubles the time to each next: three
+        times the first is room for two, after the first copy and the probe of its tail (RFC 8985). Where one
+        copy in ten is lost on the way or has its acknowledgement lost (5 % each way), one request in ten
+        thousand loses all four. A second at the least: the fastest path may be the one that stalls."""
+        return max(3 * self.rto, 1.0)
 
 
 class Ending(NamedTuple):

@@ -186,6 +186,7 @@ class PoolCore:
         """One was found dead that nobody had ended: the others may be as well."""
         for entry in self._idle.all():
             if self.reserve(entry, now):
+                entry.suspected_at = now
                 self.outbox.append(self._asking.ask(entry, now))
 
     def checked(

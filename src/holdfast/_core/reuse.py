@@ -47,10 +47,13 @@ def why_not_reuse(entry: Entry, limits: PoolLimits, now: float) -> CloseReason |
         return CloseReason.MAX_USES
     if now >= entry.old_at:
         return CloseReason.MAX_AGE
-    if now - entry.idle_since < entry.idle_allowance:
+    idle = now - entry.idle_since
+    if idle < entry.idle_allowance:
         return None
-    hinted = _hinted(entry.terms, limits) <= _configured(limits)
-    return CloseReason.HINT_EXPIRED if hinted else CloseReason.IDLE_TIMEOUT
+    hinted, configured = _hinted(entry.terms, limits), _configured(limits)
+    if idle < min(hinted, configured):
+        return None  # it may be lent, but not without a question
+    return CloseReason.HINT_EXPIRED if hinted <= configured else CloseReason.IDLE_TIMEOUT
 
 
 def _configured(limits: PoolLimits) -> float:

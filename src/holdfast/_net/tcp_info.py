@@ -29,6 +29,9 @@ __all__ = ["LEAST", "TICK", "End", "ask", "await_ending", "look_at_end", "read",
 # one, tells less, and is taken for one that tells nothing.
 _LAYOUT = struct.Struct("=Bx B 5x I 12x I 16x I 4x I 12x I 28x I 16x Q 16x I I")
 _LATER = struct.Struct("=152x I 44x Q")
+_UNKNOWN_LATER = (None, None)
+_PROBING = struct.Struct("=3x B 52x I 12x I 60x I I")
+"""What only the kernel's probe asks about; as old as the first part."""
 LEAST = _LAYOUT.size
 SIZE = _LATER.size
 _TCP_INFO = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
@@ -49,8 +52,8 @@ def ask(sock: Any) -> bytes | None:
 
 
 def read(answer: bytes) -> TcpSnapshot:
-    fields = _LAYOUT.unpack_from(answer)
-    return TcpSnapshot(*fields, *(_LATER.unpack_from(answer) if len(answer) >= SIZE else ()))
+    later = _LATER.unpack_from(answer) if len(answer) >= SIZE else _UNKNOWN_LATER
+    return TcpSnapshot(*_LAYOUT.unpack_from(answer), *later, *_PROBING.unpack_from(answer))
 
 
 def snapshot(sock: Any) -> TcpSnapshot | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.policy import TcpKeepalive
 
-__all__ = ["KeepaliveInEffect", "apply_keepalive", "read_keepalive"]
+__all__ = ["KeepaliveInEffect", "apply_keepalive", "read_keepalive", "tcp_socket"]
 
 _OPTIONS: dict[str, tuple[int, int]] = {
     name: (socket.IPPROTO_TCP, number)
@@ -43,7 +43,7 @@ def apply_keepalive(sock: Any, settings: TcpKeepalive, taken: Iterable[tuple[int
 
     ``taken``: (level, option) pairs the user has set himself, which are left alone.
     """
-    tcp = _tcp_socket(sock)
+    tcp = tcp_socket(sock)
     if tcp is None:
         return
     wanted = {_ENABLED: 1}
@@ -62,7 +62,7 @@ def apply_keepalive(sock: Any, settings: TcpKeepalive, taken: Iterable[tuple[int
 
 def read_keepalive(sock: Any) -> KeepaliveInEffect | None:
     """None if it is no TCP socket, or closed."""
-    tcp = _tcp_socket(sock)
+    tcp = tcp_socket(sock)
     if tcp is None:
         return None
     values = {name: _read(tcp, option) for name, option in _OPTIONS.items()}
@@ -76,7 +76,8 @@ def read_keepalive(sock: Any) -> KeepaliveInEffect | None:
     )
 
 
-def _tcp_socket(sock: Any) -> socket.socket | None:
+def tcp_socket(sock: Any) -> socket.socket | None:
+    """The one below TLS, also below TLS inside TLS; None if it is of another kind."""
     # urllib3's SSLTransport (TLS inside TLS) keeps the real socket one level down.
     candidate = sock if isinstance(sock, socket.socket) else getattr(sock, "socket", None)
     if isinstance(candidate, socket.socket) and candidate.family in _TCP_FAMILIES:

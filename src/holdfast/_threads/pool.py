@@ -1,7 +1,6 @@
 """Threads around the pool's rules: tell the rules under the lock, leave the lock, do what they want.
 
-Subclasses know what is pooled. They open it, close it, look at it and ask it; the rules and the waiting
-are here.
+Subclasses know what is pooled: they open, close, look at and ask it. The rules and the waiting are here.
 """
 
 from __future__ import annotations
@@ -33,11 +32,8 @@ from holdfast.vocabulary import CloseReason
 
 __all__ = ["PoolDriver"]
 
-
 LONGEST_JOIN = 1.0
 """Seconds that ``close`` waits for connections that are being opened in the background."""
-
-
 LONGEST_SLEEP = 1.0
 """Seconds. A lease that was dropped is closed by the watcher at once; but a pool of connections that are
 used once has none, and then those who wait look after it themselves."""
@@ -68,8 +64,7 @@ class PoolDriver(Lender[SocketT]):
 
     @abstractmethod
     def _open(self, entry: PoolEntry, deadline: float | None) -> None:
-        """Connects, and sets ``entry.link``. May block, until ``deadline`` (as ``time.monotonic`` has
-        it) at the most."""
+        """Connects, and sets ``entry.link``. May block, until ``deadline`` (``time.monotonic``) at the most."""
 
     @abstractmethod
     def _close(self, entry: PoolEntry, reason: CloseReason) -> None:
@@ -78,6 +73,10 @@ class PoolDriver(Lender[SocketT]):
     @abstractmethod
     def _look(self, entry: PoolEntry) -> CloseReason | None:
         """Why it must not be lent, as far as can be seen without blocking."""
+
+    @abstractmethod
+    def _prove(self, entry: PoolEntry, deadline: float | None) -> CloseReason | None:
+        """The same of one that is about to be lent. May block until ``deadline``, if it is worth it."""
 
     @abstractmethod
     def _beat(self, entry: PoolEntry) -> None:
@@ -107,7 +106,7 @@ class PoolDriver(Lender[SocketT]):
         if dead is not None and why is not None:
             entry = self._replace(dead, why, timeout, deadline)
         while entry.state is not State.OPENING:
-            reason = entry.link.look()
+            reason = self._prove(entry, deadline)
             if reason is None:
                 return entry
             entry = self._replace(entry, reason, timeout, deadline)
@@ -129,9 +128,11 @@ class PoolDriver(Lender[SocketT]):
     def _replace(
         self, entry: PoolEntry, reason: CloseReason, timeout: float | None, deadline: float | None
     ) -> PoolEntry:
-        """The one he got is dead, and nobody had ended it: the others may be as well."""
+        """The one he got is dead, and nobody had ended it: the others may be as well. For a silent one he
+        gets a new one, or he would wait for the silence of one after the other."""
         with self._lock:
-            other = self._core.replace(entry, reason, self._clock())
+            silent = reason is CloseReason.UNANSWERED
+            other = self._core.replace(entry, reason, self._clock(), by_new=silent)
             self._core.recheck(self._clock())
             actions = self._take_actions_locked()
         self._carry_out(actions)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from holdfast._threads.hearing import Ears, Hearing
 from holdfast._threads.polling import BROKEN, ENDED, Poller, make_poller
 from holdfast._threads.timers import Timer, Timers
 
@@ -45,6 +46,7 @@ class Watcher:
     """See :func:`the_watcher`: there is one for each process."""
 
     def __init__(self) -> None:
+        self._hearing = Hearing()
         self._make_empty()
 
     def _make_empty(self) -> None:
@@ -115,6 +117,13 @@ class Watcher:
         if must_wait and self._call_lock.acquire(timeout=LONGEST_WAIT):
             self._call_lock.release()
 
+    def listen(self, open_ears: Callable[[], Ears | None], told: Callable[[], None]) -> None:
+        """Calls ``told`` at news of the network, for as long as there is something else to watch."""
+        with self._lock:
+            self._hearing.set(open_ears, told)
+            if self._poller is not None:
+                self._hearing.begin(self._poller)
+
     # -- timers and calls
 
     def set(self, timer: Timer, when: float | None) -> None:
@@ -177,10 +186,7 @@ class Watcher:
         """In the child. Closing its copies takes nothing away from the parent."""
         poller, waker = self._poller, self._waker
         self._make_empty()
-        if poller is not None:
-            poller.close()
-        for end in waker or ():
-            end.close()
+        self._close(poller, waker)
 
     # -- the thread
 
@@ -209,11 +215,16 @@ class Watcher:
         receiver.setblocking(False)
         sender.setblocking(False)
         self._poller.add_waker(receiver.fileno())
+        self._hearing.begin(self._poller)
 
     def _close_locked(self) -> None:
         poller, waker = self._poller, self._waker
         self._poller = self._waker = None
         self._timers = Timers()
+        self._close(poller, waker)
+
+    def _close(self, poller: Poller | None, waker: tuple[socket.socket, socket.socket] | None) -> None:
+        self._hearing.end()
         if poller is not None:
             poller.close()
         for end in waker or ():
@@ -268,6 +279,8 @@ class Watcher:
             told = self._told.get(descriptor)
             if told is None:
                 self._drain_waker_locked(descriptor)
+                if (news := self._hearing.news(descriptor)) is not None:
+                    self._calls.append((news, -1, None))
                 return
             # Between the wait and now its number may have gone to a new socket, or it was read.
             if (poller.is_one_shot or signs & (ENDED | BROKEN)) and not poller.confirms(descriptor):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from holdfast._core.heartbeat import Answer
 from holdfast._core.pool_entry import PoolEntry
 from holdfast._net.beating import Beating
 from holdfast._net.liveness import Look, Sight
+from holdfast._net.probe import Reply, probe
 from holdfast._threads.polling import BROKEN, ENDED
 from holdfast._threads.watcher import the_watcher
 from holdfast.policy import Heartbeat
@@ -73,6 +75,17 @@ class Link:
         if self.sock.fileno() < 0:
             return CloseReason.CLOSED_LOCALLY
         return _REASONS.get(self._look())
+
+    def prove(self, deadline: float | None) -> CloseReason | None:
+        """As ``look``, but its peer's kernel is asked whether it is there. Waits for the answer."""
+        reason = self.look()
+        if reason is not None:
+            return reason
+        reply = probe(self.sock, at_most=None if deadline is None else deadline - time.monotonic())
+        if reply is Reply.SILENT:
+            return CloseReason.UNANSWERED
+        # Something may have come meanwhile.
+        return self.look() or (CloseReason.PEER_RESET if reply is Reply.ENDED else None)
 
     def tidy(self) -> CloseReason | None:
         if self.sock.fileno() < 0:

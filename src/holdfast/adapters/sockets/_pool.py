@@ -24,6 +24,7 @@ from holdfast._threads.refusals import check_timeout
 from holdfast._threads.retrying import Retrying
 from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_workers
+from holdfast.adapters._network_news import tell_of_changes
 from holdfast.adapters.sockets._beating_calls import run_call
 from holdfast.adapters.sockets._calling import Call
 from holdfast.adapters.sockets._link import Link
@@ -124,6 +125,7 @@ class SocketPool(PoolDriver[socket.socket]):
         counts = self._counts  # not self, or it would keep itself alive
         self._retrying = Retrying(policy, lambda: counts.uses + counts.opened)
         self._tell(lambda core, now: core.timer(now))
+        tell_of_changes(self)
 
     def call(
         self, fn: Callable[[Any], AnswerT], *, idempotent: bool, timeout: float | None = None
@@ -215,6 +217,9 @@ class SocketPool(PoolDriver[socket.socket]):
         self._opener.after_fork()
         super()._after_fork()
 
+    def _network_changed(self) -> None:
+        self._tell(lambda core, now: core.recheck(now))
+
     # -- what the driver asks for
 
     def _open(self, entry: PoolEntry, deadline: float | None) -> None:
@@ -241,6 +246,10 @@ class SocketPool(PoolDriver[socket.socket]):
     def _look(self, entry: PoolEntry) -> CloseReason | None:
         reason: CloseReason | None = entry.link.look()
         return reason
+
+    def _prove(self, entry: PoolEntry, deadline: float | None) -> CloseReason | None:
+        link: Link = entry.link
+        return link.prove(deadline) if entry.is_doubtful(self._clock()) else link.look()
 
     def _beat(self, entry: PoolEntry) -> None:
         heartbeat, link = self._policy.heartbeat, entry.link
