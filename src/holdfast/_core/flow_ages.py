@@ -25,8 +25,9 @@ _FORGET_ONE = 1800.0
 
 _FORGET = 6 * 3600.0
 
-_GRAIN = 20
-"""A part of this size is stayed below: connection tables are swept now and then, not to the second."""
+_UNTRIED = 0.75
+"""Of the way from the longest age that was answered on to the shortest that met silence, this part is left
+alone by those who cannot probe: each step beyond it costs a request that waits for nothing."""
 
 
 class FlowAges:
@@ -72,9 +73,8 @@ class FlowAges:
         self._expire(now)
         if not self._count:
             return None
-        proven = min(self.proven(now), self._shortest)
-        spread = self._shortest - proven
-        return Limit(self._shortest, spread, self._count, min(spread, self._shortest / _GRAIN))
+        spread = self._shortest - min(self._answered.by(1, now), self._shortest)
+        return Limit(self._shortest, spread, self._count, _UNTRIED * spread)
 
     def proven(self, now: float) -> float:
         """Seconds idle after which three connections were answered on lately; 0 if there were not three."""

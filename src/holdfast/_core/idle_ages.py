@@ -12,7 +12,9 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from holdfast._core.lateness import AT_ONCE, LATE, SAME, slack
 from holdfast._core.outlived import Outlived
+from holdfast._core.suspects import Suspects
 
 __all__ = ["IdleAges", "Limit"]
 
@@ -22,14 +24,8 @@ _HALF_LIFE = 3600.0
 _FORGET = 6 * 3600.0
 """Seconds after which it is forgotten."""
 
-_LATE = 2.0
-"""Seconds that a server may be late: twice the second that most look round in."""
-
-_AT_ONCE = 0.5
-"""Seconds within which ends have one cause: a restart, or one round of the server's timer."""
-
-_SAME = 0.05
-"""Seconds that two ages may differ although the limit is the same: our own scheduling."""
+_CROSSING = 0.2
+"""Seconds that a request may take to the peer, and the news of its end back; of a short limit a tenth."""
 
 _RECENT = 10
 _RUN = 6
@@ -60,6 +56,7 @@ class IdleAges:
 
     __slots__ = (
         "_born",
+        "_found",
         "_highest",
         "_last",
         "_lowest",
@@ -70,15 +67,12 @@ class IdleAges:
         "_recent",
         "_refuted",
         "_seen_at",
-        "_streak",
         "_suspects",
     )
 
     def __init__(self) -> None:
         self._outlived = Outlived()
-        self._suspects: deque[tuple[float, float]] = deque(maxlen=4)
-        self._streak = False
-        """Since the latest suspect nothing was seen that speaks for what was known before."""
+        self._suspects = Suspects()
         self._last = (-math.inf, 0.0)
         """When the latest end came, and at what age."""
         self._born = -math.inf
@@ -90,6 +84,8 @@ class IdleAges:
         self._recent: deque[float] = deque()
         self._lowest = math.inf
         self._highest = -math.inf
+        self._found = False
+        """It is known only from a connection that was found ended: it is lower by nobody knows how much."""
         self._merged = 0
         """How many are no longer in ``_recent``, only in the two before; also what was imported."""
         self._seen_at = -math.inf
@@ -106,19 +102,20 @@ class IdleAges:
         self._expire(now)
         if exact:
             self.lived(age, now)
-        elif age >= self.lowest:
+            if self._found:
+                self.forget()
+        elif self._is_no_news(age, now):
             return
-        self._weigh(age, now)
+        self._weigh(age, now, exact=exact)
         self._last = (now, age)
 
     def lived(self, idle: float, now: float) -> None:
         """A connection was still open after so long."""
         self._expire(now)
         self._outlived.add(idle, now)
-        if self._suspects and idle > self._suspects[-1][0] + _slack(self._suspects[-1][0]):
-            self._streak = False
+        self._suspects.lived(idle)
         born = now - idle
-        if idle <= self.lowest + _slack(self.lowest) or abs(born - self._born) < _AT_ONCE:
+        if idle <= self.lowest + slack(self.lowest) or abs(born - self._born) < AT_ONCE:
             return
         self._born = born
         self._refuted += 1
@@ -140,6 +137,15 @@ class IdleAges:
         spread = max(self._highest, max(self._recent, default=-math.inf)) - lowest
         return Limit(lowest, spread, count, self._margin(lowest, spread, now))
 
+    def outlived(self, now: float) -> float:
+        """Seconds that two connections have lived through lately; 0 if there were not two."""
+        return self._outlived.by(2, now)
+
+    def outlived_at(self, now: float) -> float:
+        """The age at which a connection has outlived the limit; 0 if there is none to outlive."""
+        self._expire(now)
+        return self.lowest + slack(self.lowest) + SAME if self._count() else 0.0
+
     def imported(self, limit: Limit, seen_at: float) -> None:
         """What another process knew. One end that this process sees itself outweighs it."""
         self._lowest, self._highest = limit.seconds, limit.seconds + limit.spread
@@ -149,42 +155,47 @@ class IdleAges:
     def seen_at(self) -> float:
         return self._seen_at
 
-    @property
-    def own(self) -> bool:
-        return self._own
-
     # -- how it is weighed
 
-    def _weigh(self, age: float, now: float) -> None:
+    def _is_no_news(self, age: float, now: float) -> bool:
+        """Found ended at an age that the limit known explains: a request that crossed the end on the way."""
         known = self.limit(now)
-        if self._outlived.by(2, now) > age + _slack(age) and not self._belongs(age, known):
-            self._suspect(age, now)
-        elif known is None:
-            self._take(age, now)
-        elif age > known.seconds + _slack(known.seconds):
-            return
-        elif self._belongs(age, known):
-            self._streak = False
-            self._take(age, now)
-        elif known.samples > 1 and self._own:
-            self._suspect(age, now)
-        else:
-            self._replace(age, now)
-
-    def _belongs(self, age: float, known: Limit | None) -> bool:
         if known is None:
             return False
-        return -known.margin - _SAME <= age - known.seconds <= _slack(known.seconds)
+        if self._found:
+            return age >= known.seconds
+        return age >= known.seconds - known.margin - min(_CROSSING, known.seconds / 10)
 
-    def _replace(self, age: float, now: float) -> None:
+    def _weigh(self, age: float, now: float, *, exact: bool) -> None:
+        known = self.limit(now)
+        belongs = known is not None and self._belongs(age, known)
+        if self.outlived(now) > age + slack(age) and not belongs:
+            self._suspect(age, now, exact=exact)
+        elif known is None:
+            self._take(age, now, exact=exact)
+        elif age > known.seconds + slack(known.seconds):
+            return
+        elif belongs and not self._found:
+            self._suspects.fits()
+            self._take(age, now, exact=exact)
+        elif known.samples > 1 and self._own:
+            self._suspect(age, now, exact=exact)
+        else:
+            self._replace(age, now, exact=exact)
+
+    def _belongs(self, age: float, known: Limit) -> bool:
+        return -known.margin - SAME <= age - known.seconds <= slack(known.seconds)
+
+    def _replace(self, age: float, now: float, *, exact: bool) -> None:
         """One end against one end, or against hearsay: the smaller is the safer."""
         at_once = self._own and self._is_at_once(now)
         self.forget()
         # Two ends at once, at ages too far apart for one limit, are a restart.
         if not at_once:
-            self._take(age, now)
+            self._take(age, now, exact=exact)
 
-    def _take(self, age: float, now: float) -> None:
+    def _take(self, age: float, now: float, *, exact: bool) -> None:
+        self._found = not (exact or self._count())
         self._mixed = self._mixed or self._refuted > 0
         self._refuted = 0
         self._seen_at = now
@@ -214,46 +225,38 @@ class IdleAges:
         reach = ages[-1] - ages[0]
         gap = ages[1] - ages[0]
         # Of ages spread evenly, the chance that the lowest lies so far from the next.
-        if gap > _SAME and (1 - gap / reach) ** (len(ages) - 2) < _CHANCE:
+        if gap > SAME and (1 - gap / reach) ** (len(ages) - 2) < _CHANCE:
             self._recent.remove(ages[0])
-            self._suspects.append((ages[0], now))
+            self._suspects.put(ages[0], now)
 
     def _drop_what_was_before(self) -> None:
         latest = list(self._recent)[-_RUN:]
         before = list(self._recent)[:-_RUN]
         if len(before) < _RECENT - _RUN:
             return
-        if min(latest) > max(*before, self._highest) + _SAME:
+        if min(latest) > max(*before, self._highest) + SAME:
             self._recent = deque(latest)
             self._lowest, self._highest, self._merged = math.inf, -math.inf, 0
 
-    def _suspect(self, age: float, now: float) -> None:
-        """An end that does not fit. Believed if it comes again before anything speaks for the old limit,
-        or if it comes at this very age again and again: one of several backends."""
-        if self._is_at_once(now) and self._suspects:
-            # At once and at another age: a restart. At the same age: one event.
-            if abs(self._last[1] - age) > 2 * _SAME:
-                self._suspects.pop()
+    def _suspect(self, age: float, now: float, *, exact: bool) -> None:
+        if self._is_at_once(now):
+            self._suspects.take_back(age, now)
             return
-        before = self._suspects[-1] if self._suspects and self._streak else None
-        self._suspects.append((age, now))
-        self._streak = True
-        alike = [one for one, _ in self._suspects if abs(one - age) <= _SAME + age / 100]
-        if before is not None and abs(before[0] - age) <= _slack(min(before[0], age)):
-            self._adopt([before[0], age], now)
-        elif len(alike) > 2:  # noqa: PLR2004 - two restarts may agree by chance
-            self._adopt(alike, now)
-            self._mixed = True
+        contradicted = self.outlived(now) > age + slack(age)
+        ages = self._suspects.add(age, now)
+        if ages:
+            self._adopt(ages, now, exact=exact)
+            self._mixed = contradicted and len(ages) > 2  # noqa: PLR2004
 
-    def _adopt(self, ages: list[float], now: float) -> None:
+    def _adopt(self, ages: list[float], now: float, *, exact: bool) -> None:
         self.forget()
         self._suspects.clear()
-        self._outlived.forget_from(min(ages) + _slack(min(ages)))
-        self._recent.extend(ages)
-        self._own, self._seen_at = True, now
+        self._outlived.forget_from(min(ages) + slack(min(ages)))
+        self._recent.extend(ages if exact else [min(ages)])
+        self._found, self._own, self._seen_at = not exact, True, now
 
     def _is_at_once(self, now: float) -> bool:
-        return abs(now - self._last[0]) < _AT_ONCE
+        return abs(now - self._last[0]) < AT_ONCE
 
     def _count(self) -> int:
         return self._merged + len(self._recent)
@@ -267,17 +270,9 @@ class IdleAges:
 
     def _margin(self, lowest: float, spread: float, now: float) -> float:
         weight = self._count() * math.pow(0.5, max(0.0, now - self._seen_at) / _HALF_LIFE)
-        unsure = min(_LATE, lowest / 4) / 4 ** (max(weight, 1.0) - 1)
-        return min(unsure + 1.5 * spread / max(weight - 1, 1.0), 0.4 * lowest)
+        unsure = min(LATE, lowest / 4) * math.pow(4.0, 1.0 - max(weight, 1.0))
+        return min(unsure + spread / max(weight - 1, 1.0), 0.4 * lowest)
 
     def _expire(self, now: float) -> None:
         if self._count() and now - self._seen_at > _FORGET:
             self.forget()
-        while self._suspects and now - self._suspects[0][1] > _HALF_LIFE:
-            self._suspects.popleft()
-
-
-def _slack(age: float) -> float:
-    """Seconds that a connection may live beyond an age at which another one ended, under one limit.
-    A quarter: waitress looks every 30 seconds for what is older than 120."""
-    return max(_LATE, age / 4)

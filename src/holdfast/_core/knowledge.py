@@ -67,8 +67,8 @@ class Knowledge:
         return {"format": FORMAT, "version": VERSION, "origins": origins}
 
     def load(self, data: object, now: float) -> None:
-        """Takes over what another process exported. What this one saw itself stays as it is, and so
-        does everything if :class:`~holdfast.KnowledgeError` is raised."""
+        """Takes over what another process exported, where nothing is known yet: what this one saw itself
+        stays as it is. Everything does if :class:`~holdfast.KnowledgeError` is raised."""
         for origin, known in self._checked(data).items():
             if origin in self._learners or len(self._learners) < self._most:
                 _import(self.of(origin), known, now)

@@ -78,13 +78,19 @@ class Learner:
         """After how many requests the peer ends a connection without a word."""
         return self.uses.limit(now)
 
+    def parked_until(self, now: float) -> float:
+        """Seconds idle after which a parked connection that is still open has told what it can: that the
+        limit is none any longer. 0 if there is no limit to find out about."""
+        return self.idle.outlived_at(now)
+
     def proven(self, now: float) -> float:
         """Seconds idle after which connections were answered on several times lately; 0 for none."""
         return self.flow.proven(now)
 
     def _ended(self, idle: float, uses: int, now: float, *, exact: bool) -> None:
         known = self.uses.limit(now)
-        if not self.uses.ended(idle, uses, now, exact=exact):
+        outlived = self.idle.outlived(now)
+        if not self.uses.ended(idle, uses, now, exact=exact, outlived=outlived):
             self.idle.ended(idle, now, exact=exact)
         elif known is None and self.uses.limit(now) is not None:
             # What looked like an idle limit came from these ends.

@@ -5,7 +5,7 @@ Nothing here claims that a connection is alive. GOOD means that nothing is known
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from holdfast._core.learning import Learner, Limit
@@ -46,19 +46,22 @@ class Allowance:
     """``None`` where what was configured or announced is the smallest."""
 
 
-def allowance(allowed: float, learner: Learner | None, rtt: float | None, now: float) -> Allowance:
+def allowance(
+    allowed: float, learner: Learner | None, rtt: float | None, now: float, *, can_probe: bool = True
+) -> Allowance:
     """The smallest of what is configured and announced (``allowed``, seconds, its margin taken off:
     ``Entry.idle_allowance``) and what was learned, with a margin for what is not known. ``rtt``: the
-    round trip to the peer in seconds, if it is known."""
+    round trip to the peer in seconds, if it is known. ``can_probe``: what the way to the peer keeps
+    need not be guessed, for the kernel can be asked about a connection before it is used."""
     smallest = Allowance(allowed, allowed, None)
     if learner is None:
         return smallest
-    for limit, reason in (
-        (learner.idle_limit(now), CloseReason.LEARNED_LIMIT),
-        (learner.flow_limit(now), CloseReason.FLOW_LIMIT),
-    ):
-        if limit is not None:
-            smallest = _smaller(smallest, limit, reason, rtt)
+    idle, flow = learner.idle_limit(now), learner.flow_limit(now)
+    if idle is not None:
+        smallest = _smaller(smallest, idle, CloseReason.LEARNED_LIMIT, rtt)
+    if flow is not None:
+        known = replace(flow, margin=0.0) if can_probe else flow
+        smallest = _smaller(smallest, known, CloseReason.FLOW_LIMIT, rtt)
     return smallest
 
 
@@ -72,12 +75,13 @@ def standing(
     now: float,
     probe_after: float | None = 10.0,
     probe_unsafe_after: float | None = 1.0,
+    can_probe: bool = True,
 ) -> Standing:
-    """``idle``: seconds since its last response ended. ``allowed``, ``learner`` and ``rtt`` as for
-    :func:`allowance`. ``probe_after``: seconds idle from which it has to prove itself; 10 by default,
+    """``idle``: seconds since its last response ended. ``allowed``, ``learner``, ``rtt`` and ``can_probe`` as
+    for :func:`allowance`. ``probe_after``: seconds idle from which it has to prove itself; 10 by default,
     far beyond steady use, so that a round trip is a small price. ``probe_unsafe_after``: the same for an
     unsafe request; 1 by default, since what fails under it cannot be repaired. ``None``: never."""
-    limits = allowance(allowed, learner, rtt, now)
+    limits = allowance(allowed, learner, rtt, now, can_probe=can_probe)
     if idle >= limits.seconds:
         return Standing.SPENT
     if unsafe and idle >= limits.unsafe:

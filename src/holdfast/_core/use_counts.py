@@ -1,7 +1,7 @@
 """Does the peer end connections after a number of requests? Learned from a number that comes back.
 
 A server that counts usually says ``Connection: close`` with its last answer. Some say nothing: they
-hang up right behind it, or on the request after it, whatever age the connection has by then.
+hang up right behind it, or on the request after it, at an age that other connections live through.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ _AGREE = 3
 _QUICK = 0.1
 """Seconds. No server has so short an idle limit: an end that soon has another reason."""
 
-_LATE = 2.0
-"""Seconds by which ages under one idle limit may differ; see ``idle_ages``."""
-
-_FORGET = 3600.0
-"""Seconds. While the limit is heeded nothing can confirm it, so it is tried again each hour."""
+_FORGET = 6 * 3600.0
+"""Seconds. While the limit is heeded nothing can confirm it, so it is tried again now and then."""
 
 
 class UseCounts:
@@ -29,13 +26,13 @@ class UseCounts:
     __slots__ = ("_ends", "_limit", "_seen_at")
 
     def __init__(self) -> None:
-        self._ends: deque[tuple[int, float]] = deque(maxlen=_AGREE)
+        self._ends: deque[tuple[int, float, float]] = deque(maxlen=_AGREE)
         self._limit: int | None = None
         self._seen_at = 0.0
 
-    def ended(self, idle: float, uses: int, now: float, *, exact: bool) -> bool:
+    def ended(self, idle: float, uses: int, now: float, *, exact: bool, outlived: float) -> bool:
         """True if the number of requests explains this end, so that the age says nothing. ``exact``: it
-        was seen to end at this age, not found ended."""
+        was seen to end at this age, not found ended. ``outlived``: the age that others have lived through."""
         limit = self.limit(now)
         if limit is not None and uses == limit:
             self._seen_at = now
@@ -43,9 +40,8 @@ class UseCounts:
         self.carried(uses)
         if exact and idle >= _QUICK:
             # It ended while nobody asked anything of it: that is a timer, or a restart.
-            self._ends.clear()
             return False
-        self._ends.append((uses, idle))
+        self._ends.append((uses, idle, outlived))
         if not self._is_constant():
             # Nobody's idle limit, whatever it is.
             return idle < _QUICK
@@ -73,9 +69,8 @@ class UseCounts:
         return self._seen_at
 
     def _is_constant(self) -> bool:
-        counts = {uses for uses, _ in self._ends}
+        counts = {uses for uses, _, _ in self._ends}
         # A client that uses each connection once and leaves it has a constant count of 1.
         if len(self._ends) < _AGREE or len(counts) > 1 or min(counts) < 2:  # noqa: PLR2004
             return False
-        ages = [idle for _, idle in self._ends]
-        return max(ages) < _QUICK or max(ages) - min(ages) > max(_LATE, 2 * min(ages))
+        return all(idle < max(_QUICK, outlived) for _, idle, outlived in self._ends)
