@@ -338,6 +338,7 @@ def test_no_past_poisons_it(calls: list[tuple[str, float, int]], steps: list[flo
 
 @given(past=st.lists(ages, max_size=30), age=ages, lives=st.lists(st.floats(0, 0.9), min_size=0, max_size=10))
 @example(past=[60.0] * 5, age=5.0, lives=[0.5])
+@example(past=[692.0, 692.0], age=691.0, lives=[])
 def test_the_limit_never_exceeds_what_two_ends_in_a_row_agree_on(
     past: list[float], age: float, lives: list[float]
 ) -> None:
@@ -363,6 +364,7 @@ def test_the_limit_is_never_below_what_is_outlived_again_and_again(past: list[fl
 
 
 @given(limits=st.lists(st.floats(1, 120), min_size=2, max_size=30))
+@example(limits=[81.875, 81.75])
 def test_an_origin_that_changes_its_limit_every_minute_is_followed(limits: list[float]) -> None:
     learner, now = Learner(), 1000.0
     for limit in limits:

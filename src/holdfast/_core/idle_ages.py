@@ -220,7 +220,8 @@ class IdleAges:
 
     def _drop_outlier(self, now: float) -> None:
         ages = sorted(self._recent)
-        if self._merged or len(ages) < 3:  # noqa: PLR2004 - of two, neither is the odd one
+        # Of two, neither is the odd one; and the latest may be the first of a limit that was lowered.
+        if self._merged or len(ages) < 3 or self._recent[-1] == ages[0]:  # noqa: PLR2004
             return
         reach = ages[-1] - ages[0]
         gap = ages[1] - ages[0]
