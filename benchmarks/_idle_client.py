@@ -59,8 +59,10 @@ class Counts:
     opened: int = 0
     at_first: int = 0
     """Stale uses among the first requests."""
-    curve: list[int] = field(default_factory=list)
-    """By request, from the first on: how many were stale up to then."""
+    ends: list[tuple[float, float]] = field(default_factory=list)
+    """When an idle connection was seen to end, and at what age; of one that learns."""
+    allowed: list[tuple[float, float]] = field(default_factory=list)
+    """What it would let a connection lie idle, by the time of its requests."""
 
 
 class _Connection:
@@ -141,6 +143,7 @@ class _World:
                 return
             self._leave(one)
             if self.learner is not None:
+                self.counts.ends.append((now, now - one.idle_since))
                 self.learner.peer_closed(now - one.idle_since, one.uses, now)
 
         self.at(when, seen)
@@ -205,7 +208,8 @@ class _World:
             one, sent_at = self._send(self.held.pop(user, None), now)
             self._serve(one, sent_at)
             self.counts.requests += 1
-            self.counts.curve.append(self.counts.stale + self.counts.at_first)
+            if self.learner is not None:
+                self.counts.allowed.append((now, self._allowed(now)))
             self.at(one.idle_since, lambda then: self._lay_down(user, one, then))
             thought = self.thinking(self.server.around(one.idle_since), thoughts)
             self.at(one.idle_since + thought, want)
