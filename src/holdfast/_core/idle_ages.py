@@ -9,7 +9,6 @@ to be a restart, and believed when it comes again.
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 
 from holdfast._core.lateness import AT_ONCE, LATE, SAME, slack
@@ -81,7 +80,7 @@ class IdleAges:
 
     def forget(self) -> None:
         """Of the limit itself; not what others have lived through."""
-        self._recent: deque[float] = deque()
+        self._recent: list[float] = []
         self._lowest = math.inf
         self._highest = -math.inf
         self._found = False
@@ -205,7 +204,7 @@ class IdleAges:
         self._own = True
         self._recent.append(age)
         if len(self._recent) > _RECENT:
-            self._merge(self._recent.popleft())
+            self._merge(self._recent.pop(0))
         self._drop_outlier(now)
         self._drop_what_was_before()
 
@@ -231,12 +230,11 @@ class IdleAges:
             self._suspects.put(ages[0], now)
 
     def _drop_what_was_before(self) -> None:
-        latest = list(self._recent)[-_RUN:]
-        before = list(self._recent)[:-_RUN]
+        before, latest = self._recent[:-_RUN], self._recent[-_RUN:]
         if len(before) < _RECENT - _RUN:
             return
         if min(latest) > max(*before, self._highest) + SAME:
-            self._recent = deque(latest)
+            self._recent = latest
             self._lowest, self._highest, self._merged = math.inf, -math.inf, 0
 
     def _suspect(self, age: float, now: float, *, exact: bool) -> None:

@@ -6,8 +6,6 @@ second backend with a lower limit ends connections at the same age again and aga
 
 from __future__ import annotations
 
-from collections import deque
-
 from holdfast._core.lateness import AT_ONCE, SAME, slack
 
 __all__ = ["Suspects"]
@@ -15,6 +13,7 @@ __all__ = ["Suspects"]
 _NEWS = 3600.0
 """Seconds after which one is forgotten."""
 
+_KEPT = 4
 _ALIKE = 3
 """So many at one age are believed whatever else is seen. Two restarts may agree by chance."""
 
@@ -25,7 +24,7 @@ class Suspects:
     __slots__ = ("_seen", "_streak")
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque(maxlen=4)
+        self._seen: list[tuple[float, float]] = []
         self._streak = False
         """Since the latest nothing was seen that speaks for what was known before."""
 
@@ -41,6 +40,7 @@ class Suspects:
     def put(self, age: float, now: float) -> None:
         """It turned out not to fit."""
         self._seen.append((age, now))
+        del self._seen[:-_KEPT]
 
     def take_back(self, age: float, now: float) -> None:
         """Another came at once. At another age: both are of a restart. At the same: one event."""
@@ -49,8 +49,7 @@ class Suspects:
 
     def add(self, age: float, now: float) -> list[float]:
         """The ages to believe in, if it confirms earlier ones."""
-        while self._seen and now - self._seen[0][1] > _NEWS:
-            self._seen.popleft()
+        self._seen = [one for one in self._seen if now - one[1] <= _NEWS]
         before = self._seen[-1][0] if self._seen and self._streak else None
         self.put(age, now)
         self._streak = True

@@ -6,8 +6,6 @@ hang up right behind it, or on the request after it, at an age that other connec
 
 from __future__ import annotations
 
-from collections import deque
-
 __all__ = ["UseCounts"]
 
 _AGREE = 3
@@ -26,7 +24,7 @@ class UseCounts:
     __slots__ = ("_ends", "_limit", "_seen_at")
 
     def __init__(self) -> None:
-        self._ends: deque[tuple[int, float, float]] = deque(maxlen=_AGREE)
+        self._ends: list[tuple[int, float, float]] = []
         self._limit: int | None = None
         self._seen_at = 0.0
 
@@ -42,6 +40,7 @@ class UseCounts:
             # It ended while nobody asked anything of it: that is a timer, or a restart.
             return False
         self._ends.append((uses, idle, outlived))
+        del self._ends[:-_AGREE]
         if not self._is_constant():
             # Nobody's idle limit, whatever it is.
             return idle < _QUICK
