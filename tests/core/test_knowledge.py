@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast import HoldfastError, KnowledgeError
@@ -228,6 +228,11 @@ json_values = st.recursive(
 )
 
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
+
+
+@PATIENT
 @given(origins=st.dictionaries(st.text(max_size=8), json_values, max_size=4))
 def test_no_json_raises_anything_else_or_leaves_a_half(origins: dict[str, Any]) -> None:
     knowledge = some_knowledge()
@@ -258,8 +263,8 @@ documents = st.dictionaries(
 )
 
 
+@PATIENT
 @given(origins=documents)
-@settings(max_examples=200)
 def test_what_is_well_formed_can_be_used_and_exported_again(origins: dict[str, Any]) -> None:
     knowledge = Knowledge()
     knowledge.load(with_origins(origins), 1000.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from holdfast._core.lateness import slack
@@ -306,6 +306,11 @@ def tell(learner: Learner, what: str, idle: float, uses: int, now: float) -> Non
         getattr(learner, what)(idle, uses, now)
 
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
+
+
+@PATIENT
 @given(calls=calls, steps=steps)
 def test_no_clock_and_no_peer_makes_it_raise_or_say_nonsense(
     calls: list[tuple[str, float, int]], steps: list[float]
@@ -322,6 +327,7 @@ def test_no_clock_and_no_peer_makes_it_raise_or_say_nonsense(
         assert learner.proven(now) >= 0
 
 
+@PATIENT
 @given(calls=calls, steps=steps, age=ages)
 def test_no_past_poisons_it(calls: list[tuple[str, float, int]], steps: list[float], age: float) -> None:
     """After whatever was seen, and a day, a server with a limit is learned as if it were new. The clock may
@@ -336,6 +342,7 @@ def test_no_past_poisons_it(calls: list[tuple[str, float, int]], steps: list[flo
     assert limit.seconds == pytest.approx(age)
 
 
+@PATIENT
 @given(past=st.lists(ages, max_size=30), age=ages, lives=st.lists(st.floats(0, 0.9), min_size=0, max_size=10))
 @example(past=[60.0] * 5, age=5.0, lives=[0.5])
 @example(past=[692.0, 692.0], age=691.0, lives=[])
@@ -353,6 +360,7 @@ def test_the_limit_never_exceeds_what_two_ends_in_a_row_agree_on(
     assert limit.seconds <= age
 
 
+@PATIENT
 @given(past=st.lists(ages, max_size=30), age=ages)
 def test_the_limit_is_never_below_what_is_outlived_again_and_again(past: list[float], age: float) -> None:
     learner = Learner()
@@ -363,6 +371,7 @@ def test_the_limit_is_never_below_what_is_outlived_again_and_again(past: list[fl
     assert low + slack(low) >= age
 
 
+@PATIENT
 @given(limits=st.lists(st.floats(1, 120), min_size=2, max_size=30))
 @example(limits=[81.875, 81.75])
 def test_an_origin_that_changes_its_limit_every_minute_is_followed(limits: list[float]) -> None:

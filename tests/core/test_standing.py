@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast._core.learning import Learner
@@ -144,6 +144,11 @@ ORDER = [Standing.GOOD, Standing.DOUBTFUL, Standing.NOT_FOR_UNSAFE, Standing.SPE
 times = st.floats(0, 1000)
 
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
+
+
+@PATIENT
 @given(
     idle=times,
     more=times,
