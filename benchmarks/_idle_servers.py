@@ -116,6 +116,11 @@ def _changed(now: float) -> float:
     return 16.0
 
 
+def _restless(now: float) -> float:
+    """Another one every minute."""
+    return (3.0, 8.0, 5.0, 12.0, 4.0, 10.0)[int(now / 60) % 6]
+
+
 _FAST, _SLOW = Backend(_always(2.5)), Backend(_always(5.0))
 
 SERVERS = (
@@ -130,6 +135,12 @@ SERVERS = (
     _plain("says 3, keeps 5 s", 5, hint=3, missed="the hint is obeyed"),
     _plain("says 10, keeps 5 s", 5, hint=10),
     Server(name="changed: 10, 4, 15, 16 s", backends=(Backend(_changed),), around=_changed),
+    Server(
+        name="changed every minute: 3 to 12 s",
+        backends=(Backend(_restless),),
+        around=_restless,
+        missed="what was learned is never right for long",
+    ),
     _plain("restarted every 30 to 90 s: 5 s", 5, restarts=(30, 90)),
     Server(name="two backends: 2.5 s and 5 s", backends=(_FAST, _SLOW), around=_always(2.5)),
     _counting("ends after 10 requests, without a word", closes_behind=True),

@@ -31,14 +31,18 @@ def test_stale_uses_are_rare_and_connections_hardly_more_than_an_oracle_opens(
 ) -> None:
     stale, opened = totals(server, Mind.LEARNING, thinking)
     _, by_oracle = totals(server, Mind.ORACLE, thinking)
-    assert stale <= 1.0
-    assert (opened <= 1.2 * by_oracle) is not bool(server.missed), "the table says otherwise"
+    reached = stale <= 1.0 and opened <= 1.2 * by_oracle
+    if thinking == "worst":
+        assert reached is not bool(server.missed), "the table says otherwise"
+    else:
+        assert reached or server.missed
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)
 def test_an_unsafe_request_meets_an_end_no_more_often(server: Server) -> None:
     stale, _ = totals(server, Mind.LEARNING, "worst", unsafe=True)
-    assert stale <= 1.0
+    safe, _ = totals(server, Mind.LEARNING, "worst")
+    assert stale <= max(1.0, safe)
 
 
 def test_without_learning_the_worst_is_bad() -> None:
