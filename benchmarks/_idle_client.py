@@ -260,9 +260,6 @@ class _World:
         return self._judge(one, idle, now, self.learner)
 
     def _judge(self, one: _Connection, idle: float, now: float, learner: Learner) -> bool:
-        uses = learner.use_limit(now)
-        if uses is not None and one.uses >= uses:
-            return False
         stands = standing(
             idle,
             allowed=self._said(),
@@ -271,6 +268,7 @@ class _World:
             unsafe=self.unsafe,
             now=now,
             can_probe=self.server.probed,
+            uses=one.uses,
         )
         if stands is Standing.DOUBTFUL and self.server.probed:
             return self._probe(one, idle, now, learner)

@@ -140,6 +140,19 @@ def test_one_silence_ends_the_trust_in_longer_ages() -> None:
     assert stands(36.0, learner, allowed=55) is Standing.SPENT
 
 
+def test_a_connection_that_carried_as_many_requests_as_the_peer_allows_is_spent() -> None:
+    learner = Learner()
+    for number in range(3):
+        learner.peer_closed(0.01, 100, NOW - 100 + number)
+    assert stands(0.5, learner, uses=99) is Standing.GOOD
+    assert stands(0.5, learner, uses=100) is Standing.SPENT
+
+
+def test_where_nobody_asks_the_way_is_not_trusted_beyond_what_is_known() -> None:
+    assert stands(2.5, with_flow(3.0)) is Standing.DOUBTFUL
+    assert stands(2.5, with_flow(3.0), probe_after=None) is Standing.SPENT
+
+
 ORDER = [Standing.GOOD, Standing.DOUBTFUL, Standing.NOT_FOR_UNSAFE, Standing.SPENT]
 times = st.floats(0, 1000)
 

@@ -76,13 +76,16 @@ def standing(
     probe_after: float | None = 10.0,
     probe_unsafe_after: float | None = 1.0,
     can_probe: bool = True,
+    uses: int = 0,
 ) -> Standing:
-    """``idle``: seconds since its last response ended. ``allowed``, ``learner``, ``rtt`` and ``can_probe`` as
-    for :func:`allowance`. ``probe_after``: seconds idle from which it has to prove itself; 10 by default,
+    """``idle``: seconds since its last response ended; ``uses``: requests it has carried. ``allowed``,
+    ``learner``, ``rtt`` and ``can_probe`` as for :func:`allowance`. ``probe_after``: seconds idle from which it has to prove itself; 10 by default,
     far beyond steady use, so that a round trip is a small price. ``probe_unsafe_after``: the same for an
     unsafe request; 1 by default, since what fails under it cannot be repaired. ``None``: never."""
+    # Where nobody asks, nobody can prove anything.
+    can_probe = can_probe and probe_after is not None
     limits = allowance(allowed, learner, rtt, now, can_probe=can_probe)
-    if idle >= limits.seconds:
+    if idle >= limits.seconds or _is_used_up(uses, learner, now):
         return Standing.SPENT
     if unsafe and idle >= limits.unsafe:
         return Standing.NOT_FOR_UNSAFE
@@ -90,6 +93,11 @@ def standing(
         return Standing.DOUBTFUL
     doubt = None if probe_after is None else _doubt_from(probe_after, learner, now)
     return Standing.GOOD if doubt is None or idle < doubt else Standing.DOUBTFUL
+
+
+def _is_used_up(uses: int, learner: Learner | None, now: float) -> bool:
+    most = None if learner is None else learner.use_limit(now)
+    return most is not None and uses >= most
 
 
 def _smaller(smallest: Allowance, limit: Limit, reason: CloseReason, rtt: float | None) -> Allowance:
