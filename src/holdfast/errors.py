@@ -2,6 +2,7 @@
 
     HoldfastError
     ├── PolicyError (ValueError)         a setting has a value that makes no sense
+    ├── KnowledgeError (ValueError)      an imported document of learned limits is not one
     ├── NotWrappableError (TypeError)    the target is of a kind that cannot be wrapped
     ├── WrapConflictError (ValueError)   the target is closed, or wrapped by another policy
     ├── StrayAnswerError (ConnectionError)   what came is not the answer; only as a cause
@@ -24,6 +25,7 @@ __all__ = [
     "AcquireTimeoutError",
     "ConnectError",
     "HoldfastError",
+    "KnowledgeError",
     "LeaseError",
     "NotWrappableError",
     "PolicyError",
@@ -51,6 +53,18 @@ class PolicyError(HoldfastError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.setting}={self.value!r}: {self.rule}"
+
+
+class KnowledgeError(HoldfastError, ValueError):
+    """A document of learned limits is not one. Says where in it, and the rule; nothing was taken over."""
+
+    def __init__(self, where: str, rule: str) -> None:
+        super().__init__(where, rule)
+        self.where = where
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.rule}"
 
 
 class NotWrappableError(HoldfastError, TypeError):
