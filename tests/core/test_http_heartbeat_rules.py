@@ -125,12 +125,12 @@ def test_however_often_it_beats_one_request_is_left(
         assert remaining is None or beats < remaining
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 405, 429])
+@pytest.mark.parametrize("status", [200, 204, 301, 401, 404, 405, 429, 501])
 def test_whatever_shows_that_the_server_is_there_is_an_answer(status: int) -> None:
     assert is_answer(status)
 
 
-@pytest.mark.parametrize("status", [408, 500, 501, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 505])
 def test_a_server_that_is_in_trouble_or_takes_leave_does_not_answer(status: int) -> None:
     assert not is_answer(status)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from holdfast._core import reuse
 from holdfast._core.entry import Entry
@@ -24,20 +23,22 @@ USER_AGENT = "holdfast"
 """Not that of the client, so that heartbeats can be told apart in the server's log."""
 REQUEST_TIMEOUT = 408
 SERVER_ERROR = 500
+NOT_IMPLEMENTED = 501
 
 _ABSOLUTE = re.compile(r"(https?://)(?:[^/?#@]*@)?([^/?#@]+)", re.IGNORECASE)
 _HOST = re.compile(r"[!-~]+")
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Where on a connection its requests go; a forward proxy takes those for many origins."""
 
     host: str
     """The Host header."""
     prefix: str = ""
     """What stands before the path, to a forward proxy: ``http://example.com``."""
-    authorization: str | None = None
-    """For the proxy."""
+    authorization: str | None = field(default=None, repr=False)
+    """For the proxy; not shown."""
 
 
 def place_of(url: str, host: str | None, authorization: str | None = None) -> Place | None:
@@ -87,9 +88,10 @@ def _fields(request: HttpRequest, place: Place, *, keep_alive: bool) -> Iterator
 
 def is_answer(status: int) -> bool:
     """Whether it speaks for the connection: it was understood and answered, be it by "not found" or "who
-    are you". An error of the server says that a new connection, which may lead to another, is better. And
-    408 is what some servers say to a connection that was idle for too long, with or without a close."""
-    return status < SERVER_ERROR and status != REQUEST_TIMEOUT
+    are you". So does 501, which like 405 is about the method. Any other error of the server says that a new
+    connection, which may lead to another, is better. And 408 is what some servers say to a connection that
+    was idle for too long, with or without a close."""
+    return (status < SERVER_ERROR and status != REQUEST_TIMEOUT) or status == NOT_IMPLEMENTED
 
 
 def answered(

@@ -94,7 +94,7 @@ class Heartbeat:
         with query if need be; ``"*"`` for OPTIONS. ``headers``: sent besides Host and User-Agent
         (``holdfast``), which they may replace.
 
-        Any status below 500 is an answer, but 408, with which a server takes leave. One that is late
+        Any status below 500 is an answer, but 408, with which a server takes leave; and 501. One that is late
         (``timeout``, for the whole of it), longer than 64 KiB, or followed by other bytes costs the
         connection, and so does one that says that it is the last. The idle time of a connection that
         answered begins anew: it then lasts until ``PoolLimits.max_age``.
