@@ -66,7 +66,7 @@ class BeatingRecord(ConnectionRecord):
                 host = _text(value)
             elif key == "proxy-authorization":
                 authorization = _text(value)
-        self.said = place_of(url, host, authorization)
+        self.said = place_of(url or "/", host, authorization)
 
     def lie_down(self) -> bool:
         if not super().lie_down():

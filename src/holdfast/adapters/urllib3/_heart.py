@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast._core.http_heartbeat import Place, answered, compose, next_beat
-from holdfast._net.liveness import Look, Sight
+from holdfast._net.liveness import Look
 from holdfast._net.reading import Tap
 from holdfast._threads.parking import Parked
 from holdfast._threads.watcher import Timer, the_watcher
@@ -110,11 +110,13 @@ class Heart:
 
     def close(self, reason: CloseReason) -> None:
         """By the one who has the right."""
+        first = self._is_first_to_tell()
         self.over = True
         self._parked.forget()
         with suppress(OSError):
             self.sock.close()
-        self.tell(reason)
+        if first:
+            self._tell(reason)
 
     def close_copy(self) -> None:
         """In the child of a fork: the one who has the right is a thread of the parent's. Its stream of
@@ -125,10 +127,17 @@ class Heart:
 
     def tell(self, reason: CloseReason) -> None:
         """That the connection has left the pool; only the first who says so is heard."""
+        if self._is_first_to_tell():
+            self._tell(reason)
+
+    def _is_first_to_tell(self) -> bool:
         try:
             self._untold.pop()
         except IndexError:
-            return
+            return False
+        return True
+
+    def _tell(self, reason: CloseReason) -> None:
         self._entry.doom(reason)
         self._context.closed(self._origin, self._entry, self._entry.doomed or reason)
 
@@ -147,7 +156,7 @@ class Heart:
 
     def _arm(self) -> None:
         left = self._left()
-        if left is None or self._stopped:
+        if left is None:
             return
         self._armed = True
         the_watcher().set(self._timer, time.monotonic() + max(left, SHORTEST_WAIT))
@@ -157,7 +166,7 @@ class Heart:
 
     def _left(self) -> float | None:
         """Seconds until the next beat; None if there is to be none until the connection was used again."""
-        if self._place() is None:
+        if self._stopped or self._place() is None:
             return None
         return next_beat(self._entry, self._every, self._context.limits, self._context.clock())
 
@@ -186,13 +195,12 @@ class Heart:
     def _beat(self) -> None:
         """The right is taken here and not before: the connection can be lent while it is waited for a
         thread."""
-        if not self._parked.take():
+        if self._stopped or not self._parked.take():
             return
         reason: CloseReason | None = CloseReason.HEARTBEAT_WRONG
         try:
-            # It may have been used meanwhile.
-            due = not self._stopped and self._left() == 0
-            reason = self._ask() if due else None
+            # It may have been used meanwhile; or let go, and then the right to it means nothing any more.
+            reason = self._ask() if self._left() == 0 else None
             reason = reason or self.give_back()
         finally:
             if reason is not None:
@@ -204,13 +212,14 @@ class Heart:
         place, request = self._place(), self._heartbeat.request
         if place is None or request is None:
             return None
-        sight, limits = self._look(), self._context.limits
-        if sight is not Sight.QUIET:
-            return REASON.get(sight)
+        reason, limits = REASON.get(self._look()), self._context.limits
+        if reason is not None:
+            return reason
         self._context.tally.count(Count.HEARTBEATS)
         head = compose(request, place, keep_alive=limits.ask_keep_alive)
         answer = beat(self._tap, request.method, head, self._heartbeat.timeout, self._context)
         if isinstance(answer, CloseReason):
             return answer
         answered(self._entry, *answer, limits, self._context.clock())
-        return self._entry.doomed
+        # Some servers send a body with the answer to HEAD, right behind it.
+        return self._entry.doomed or REASON.get(self._look())
