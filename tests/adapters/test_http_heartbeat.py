@@ -507,7 +507,10 @@ def the_beaters_of_the_other_are_done(pool: Any) -> None:
 def test_whoever_takes_it_past_the_look_has_another_socket() -> None:
     with under_way() as (pool, beaten, peer):
         conn = pool.pool.get()
+        sock = conn.sock
         conn.request("GET", "/past")
+        assert conn.sock is not sock
+        assert not sock._closed  # not under the thread that reads from it
         assert conn.getresponse().status == 200
         conn.close()
         assert peer.connections == 2
@@ -634,30 +637,47 @@ def test_a_program_ends_in_silence_with_a_beat_under_way(end: str) -> None:
 
 
 class Between:
-    """Stands in for the right to a socket: at the nth time that somebody reaches for it, another comes first."""
+    """Stands in for the right to a socket. Before or after somebody reaches for it, the nth time of all, another
+    has his turn."""
 
     def __init__(self, parked: Any, nth: int, other: Callable[[], object]) -> None:
         self._parked, self._left, self._other = parked, nth, other
         self.forget = parked.forget
 
+    @property
+    def has_let_him(self) -> bool:
+        return self._left <= 0
+
     def take(self) -> bool:
-        self._let_the_other()
-        return bool(self._parked.take())
+        self._pass()
+        took = bool(self._parked.take())
+        self._pass()
+        return took
 
     def park(self) -> bool:
-        self._let_the_other()
-        return bool(self._parked.park())
+        self._pass()
+        laid = bool(self._parked.park())
+        self._pass()
+        return laid
 
-    def _let_the_other(self) -> None:
+    def _pass(self) -> None:
         self._left -= 1
         if self._left == 0:
             self._other()
 
 
-@pytest.mark.parametrize("nth", range(1, 5))
+def end_beat(heart: Any) -> None:
+    """The rest of one that is under way."""
+    reason = heart.give_back()
+    if reason is not None:
+        heart.close(reason)
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+@pytest.mark.parametrize("returns", [False, True], ids=["keeps it", "returns it"])
 @pytest.mark.parametrize("interrupted", ["beat", "lender"])
 def test_wherever_one_comes_between_the_steps_of_the_other_one_of_them_has_it(
-    interrupted: str, nth: int
+    interrupted: str, nth: int, returns: bool
 ) -> None:
     beaten = Beaten()
     with Peer(beaten) as peer, pool_for(peer, beating(interval=LATER)) as pool:
@@ -667,29 +687,52 @@ def test_wherever_one_comes_between_the_steps_of_the_other_one_of_them_has_it(
 
         def lend() -> None:
             lent.append(conn.is_connected)
+            if returns and lent == [True]:
+                assert conn._holdfast.lie_down()
 
         def beat() -> None:
-            # The rest of one that is under way.
-            reason = heart.give_back()
-            if reason is not None:
-                heart.close(reason)
+            end_beat(heart)
 
         assert parked.take()
         first, second = (beat, lend) if interrupted == "beat" else (lend, beat)
-        heart._parked = Between(parked, nth, second)
+        heart._parked = between = Between(parked, nth, second)
         first()
-        interrupts, heart._parked = heart._parked._left <= 0, parked
-        if not interrupts:
+        heart._parked = parked
+        if not between.has_let_him:
             second()  # there is no such step
         if lent == [True]:
             assert conn.sock is sock
+            assert parked.take() == returns
+            # The next beat finds nothing that is left of this one.
+            end_beat(heart)
             assert sock.fileno() >= 0
-            assert not parked.take()
             assert holdfast.stats(pool).closed == {}
         else:
             assert conn.sock is None
             assert sock.fileno() < 0
             assert holdfast.stats(pool).closed == {CloseReason.HEARTBEAT_UNDER_WAY: 1}
+
+
+def test_who_wanted_it_had_it_and_is_done_before_the_beat_reaches_for_it_again() -> None:
+    beaten = Beaten()
+    with Peer(beaten) as peer, pool_for(peer, beating(interval=LATER)) as pool:
+        pool.request("GET", "/a")
+        heart = heart_of(pool)
+        parked = heart._parked
+        assert parked.take()
+        heart._wanting.append(None)  # as a lender says it, before he tries once more
+
+        def have_it() -> None:
+            assert parked.take()
+            heart._wanting.pop()
+            assert parked.park()
+
+        heart._parked = between = Between(parked, 3, have_it)  # after it was laid down and seen to be wanted
+        assert heart.give_back() is None
+        assert between.has_let_him
+        heart._parked = parked
+        assert pool.request("GET", "/b").status == 200
+        assert peer.connections == 1
 
 
 def test_a_beat_that_comes_just_after_its_connection_was_let_go_does_not_touch_it() -> None:
