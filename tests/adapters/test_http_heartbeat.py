@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 import holdfast
 from holdfast import CloseReason, Heartbeat, Policy, PolicyError, PoolLimits, SocketPool
+from holdfast._threads.polling import READABLE, SelectorPoller
+from holdfast._threads.watcher import the_watcher
 from holdfast._threads.workers import the_beaters
 from holdfast.adapters.requests import HTTPAdapter
 from holdfast.adapters.urllib3 import PoolManager
@@ -36,6 +39,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 PATIENCE = 20.0
 """Seconds for what takes milliseconds; a beat that is held back must not run into its own timeout."""
 SOON = 0.02
+LATER = 30.0
+"""An interval after which no test is still running."""
 
 
 def beating(
@@ -107,6 +112,12 @@ def heart_of(pool: Any) -> Any:
     return conn._holdfast.heart
 
 
+def beat_now(heart: Any) -> None:
+    """In this thread, without waiting for the interval."""
+    heart._entry.idle_since -= heart._every
+    heart._beat()
+
+
 # -- that it beats, and when
 
 
@@ -151,6 +162,23 @@ def test_a_server_that_closes_after_two_seconds_is_kept_from_it() -> None:
     with Peer(impatient) as peer, pool_for(peer, beating(interval=0.2)) as pool:
         pool.request("POST", "/a", body=b"x")
         until(lambda: holdfast.stats(pool).heartbeats >= 15)  # which takes nearly three
+        assert holdfast.stats(pool).closed == {}
+        assert peer.connections == 1
+
+
+def test_an_answer_is_not_taken_for_an_end_where_the_watcher_cannot_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("holdfast._threads.watcher.make_poller", SelectorPoller)
+    beaten = Beaten()
+    with Peer(beaten) as peer, pool_for(peer, beating(interval=LATER)) as pool:
+        for number in range(3):
+            pool.request("GET", f"/{number}")
+            beat_now(heart_of(pool))
+            parked = heart_of(pool)._parked
+            # The sign of the answer, told when that was read and the connection lies idle again.
+            the_watcher().call_soon(partial(parked._told, READABLE))
+            the_watcher()._let_it_finish()
         assert holdfast.stats(pool).closed == {}
         assert peer.connections == 1
 
@@ -425,16 +453,6 @@ def test_the_uses_of_max_uses_are_requests_and_beats_together() -> None:
         pool.request("GET", "/b")
         assert holdfast.stats(pool).closed == {CloseReason.MAX_USES: 1}
         assert [number for number, _ in beaten.heads] == [1, 1, 1, 1]
-
-
-def beat_now(heart: Any) -> None:
-    """In this thread, without waiting for the interval."""
-    heart._entry.idle_since -= heart._every
-    heart._beat()
-
-
-LATER = 30.0
-"""An interval after which no test is still running."""
 
 
 def test_the_kernels_proof_holds_after_a_beat(fault_server: StartFaultServer) -> None:

@@ -108,6 +108,10 @@ class BeatingRecord(ConnectionRecord):
         if heart is not None:
             heart.stop()
 
+    def _died(self) -> None:
+        if self.heart is None or not self.heart.survives():
+            super()._died()
+
     def _leave_to(self, heart: Heart, reason: CloseReason) -> None:
         """It is the watcher's, which then has closed it when this goes on, or its beat's."""
         self.leave_alone()

@@ -108,6 +108,17 @@ class Heart:
             # He has had it, and is done with it.
         return REASON.get(self._look(), CloseReason.PEER_CLOSED)
 
+    def survives(self) -> bool:
+        """In the watcher's thread, which has the right to it, for it saw a sign. Where there is no epoll that may
+        have been the answer to a beat, which was read since."""
+        if not the_watcher().is_one_shot or REASON.get(self._look()) is not None:
+            return False
+        self._parked.revive()
+        reason = self.give_back()
+        if reason is not None:
+            self.close(reason)
+        return True
+
     def close(self, reason: CloseReason) -> None:
         """By the one who has the right."""
         first = self._is_first_to_tell()

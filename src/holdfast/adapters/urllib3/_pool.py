@@ -48,7 +48,7 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         make = super()._new_conn
         conn = make()
         if type(conn) in (_HTTP, _HTTPS) and make.__func__ in _MAKERS and _is_http_1(conn):  # type: ignore[attr-defined]
-            return rebuilt(_note(self, conn), _mixin_for(self))
+            return rebuilt(_note(self, conn), _mixin_for(conn))
         return adopt(self, conn)
 
     def _put_conn(self, conn: Any) -> None:
@@ -118,7 +118,7 @@ def adopt(pool: Any, conn: Any) -> Any:
     if isinstance(conn, ResilientConnection) or not _is_http_1(conn):
         return conn
     try:
-        swap(_note(pool, conn), _mixin_for(pool))
+        swap(_note(pool, conn), _mixin_for(conn))
     except TypeError as error:
         del conn._holdfast
         log.warning("%s cannot be given another class and goes on as it is: %s", type(conn).__name__, error)
@@ -138,8 +138,8 @@ def _note(pool: Any, conn: Any) -> Any:
     return conn
 
 
-def _mixin_for(pool: Any) -> type[ResilientConnection]:
-    return ResilientConnection if pool._holdfast.policy.heartbeat is None else BeatingConnection
+def _mixin_for(noted: Any) -> type[ResilientConnection]:
+    return BeatingConnection if isinstance(noted._holdfast, BeatingRecord) else ResilientConnection
 
 
 def _is_http_1(conn: Any) -> bool:

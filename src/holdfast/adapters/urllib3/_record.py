@@ -152,7 +152,7 @@ class ConnectionRecord:
 
     def _watched(self, sock: Any) -> Parked | None:
         try:
-            return Parked(sock.fileno(), weakly(self, ConnectionRecord._died))
+            return Parked(sock.fileno(), weakly(self, type(self)._died))
         except (AttributeError, OSError, TypeError, ValueError):
             # A stand-in without a descriptor: ssh channels, named pipes, mocks. It is looked at
             # when it is lent, as all are.
