@@ -20,12 +20,14 @@ import urllib3
 
 import holdfast
 from holdfast._threads.watcher import the_watcher
+from holdfast._threads.workers import the_beaters
 from holdfast.testing import FaultServer, Via
 from holdfast.testing.fixtures import fake_clock, fault_server
 
 __all__ = ["fake_clock", "fault_server"]
 
 MakeClient = Callable[..., Any]
+PATIENCE = 5.0
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -42,6 +44,7 @@ def _nothing_is_left() -> Iterator[None]:
     threads, descriptors = set(threading.enumerate()), _open_descriptors()
     yield
     gc.collect()
+    the_beaters().join(PATIENCE)  # what is under way when its pool is closed ends by itself
     the_watcher().join_if_idle()  # it would stay for a moment longer
     assert [thread.name for thread in set(threading.enumerate()) - threads] == []
     assert sorted(_open_descriptors() - descriptors) == []

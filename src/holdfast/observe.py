@@ -35,6 +35,8 @@ class Stats:
     """Requests that were sent, each repeat counted."""
     reused: int
     """Of these, on a connection that had carried one before."""
+    heartbeats: int
+    """Sent on idle connections. Not among the requests."""
     closed: Mapping[CloseReason, int]
     repeated: Mapping[Verdict, int]
     """Requests that holdfast repeated, by reason."""
@@ -77,6 +79,7 @@ def stats(target: object) -> Stats:
         adopted=adopted,
         requests=requests,
         reused=requests - counts[Count.FIRST_USE],
+        heartbeats=counts[Count.HEARTBEATS],
         closed=closed,
         repeated={verdict: n for verdict, n in verdicts.items() if verdict.repeats},
         refused={verdict: n for verdict, n in verdicts.items() if not verdict.repeats},

@@ -91,6 +91,7 @@ class CloseReason(Enum):
     SUSPECT = "a connection of the same pool had just turned out to be dead"
     HEARTBEAT_MISSED = "no answer to a heartbeat came in time"
     HEARTBEAT_WRONG = "a heartbeat was answered otherwise than expected"
+    HEARTBEAT_UNDER_WAY = "it was wanted while a heartbeat was under way on it"
     SURPLUS = "more connections were idle than max_idle allows"
     LEAKED = "its lease was dropped without being released"
     FORKED = "it belongs to the parent process"

@@ -58,6 +58,11 @@ class Parked:
         ``on_dead`` is neither under way (but for a call of this from within it) nor called again."""
         the_watcher().forget(self._descriptor, self._told)
 
+    def revive(self) -> None:
+        """From within ``on_dead``: what came was no end, and it may be parked again. Only where there is no
+        epoll, which tells of nothing else."""
+        self._ended = not self._is_one_shot
+
     def abandon(self) -> None:
         """The socket is garbage, unclosed. From anywhere, the garbage collector included."""
         the_watcher().call_soon(self.forget)

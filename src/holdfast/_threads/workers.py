@@ -12,21 +12,25 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Workers", "the_openers", "the_workers"]
+__all__ = ["Workers", "the_beaters", "the_openers", "the_workers"]
 
 log = logging.getLogger("holdfast.workers")
 
 AT_ONCE = 4
 """Threads that work at the same time. Heartbeats are short; connecting is rare."""
+BEATERS = 16
+"""The same for heartbeats of HTTP clients. More, because one server that hangs is asked on all of its
+connections, and those of the others must not grow old meanwhile."""
 MOST_STUCK = 32
 """Threads written off after which no new ones replace them: then something is wrong that more
 threads would not cure."""
 
 
 class Workers:
-    """See :func:`the_workers`."""
+    """See :func:`the_workers`. ``at_once``: threads that work at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = AT_ONCE) -> None:
+        self._at_once = at_once
         self.make_empty()
 
     def make_empty(self) -> None:
@@ -40,7 +44,7 @@ class Workers:
         """Soon, in another thread. What it raises is logged and dropped."""
         with self._lock:
             self._todo.append(work)
-            if len(self._running) >= AT_ONCE:
+            if len(self._running) >= self._at_once:
                 return
             thread = threading.Thread(target=self._run, name="holdfast-worker", daemon=True)
             self._running.add(thread)
@@ -89,7 +93,7 @@ def _call(work: Callable[[], object]) -> None:
         log.exception("%r raised, and was dropped", work)
 
 
-_workers, _openers = Workers(), Workers()
+_workers, _openers, _beaters = Workers(), Workers(), Workers(BEATERS)
 
 
 def the_workers() -> Workers:
@@ -103,6 +107,12 @@ def the_openers() -> Workers:
     return _openers
 
 
+def the_beaters() -> Workers:
+    """Others, for heartbeats of HTTP clients: one that gets no answer keeps its thread for its timeout."""
+    return _beaters
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.make_empty)
     os.register_at_fork(after_in_child=_openers.make_empty)
+    os.register_at_fork(after_in_child=_beaters.make_empty)

@@ -13,10 +13,12 @@ from holdfast.errors import PolicyError
 from holdfast.events import Event
 from holdfast.policy._checks import require_bool, require_instance, require_seconds
 from holdfast.policy._connections import Heartbeat, PoolLimits, TcpKeepalive
+from holdfast.policy._requests import HttpRequest
 from holdfast.policy._retries import RequestOptions, RetryBudget, RetryPolicy
 
 __all__ = [
     "Heartbeat",
+    "HttpRequest",
     "Policy",
     "PoolLimits",
     "RequestOptions",
@@ -34,7 +36,9 @@ class Policy:
     keepalive: TcpKeepalive | None = field(default_factory=TcpKeepalive)
     """``None`` leaves the sockets' options alone."""
     heartbeat: Heartbeat | None = None
-    """Used by :class:`holdfast.SocketPool` on idle connections; wrapped HTTP clients have none."""
+    """Asks idle connections. A :class:`holdfast.SocketPool` takes one of its protocol, wrapped HTTP
+    clients take :meth:`Heartbeat.http`; either refuses the other's. Default ``None``: nothing is sent
+    that nobody asked for."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     listener: Callable[[Event], None] | None = None
     """Called with every event of :mod:`holdfast.events`, in the thread that caused it, with no
@@ -62,6 +66,7 @@ class Policy:
             require_instance("keepalive", self.keepalive, TcpKeepalive)
         if self.heartbeat is not None:
             require_instance("heartbeat", self.heartbeat, Heartbeat)
+            _require_reach(self.heartbeat, self.limits.idle_timeout)
         require_instance("retry", self.retry, RetryPolicy)
         if self.listener is not None and not callable(self.listener):
             raise PolicyError("listener", self.listener, "must be callable or None")
@@ -71,3 +76,9 @@ class Policy:
             raise PolicyError("clock", self.clock, "must be callable and return seconds")
         if not callable(self.sleep):
             raise PolicyError("sleep", self.sleep, "must be callable and take seconds")
+
+
+def _require_reach(heartbeat: Heartbeat, idle_timeout: float | None) -> None:
+    if heartbeat.request is not None and idle_timeout is not None and heartbeat.interval >= idle_timeout:
+        rule = f"its interval must be shorter than limits.idle_timeout={idle_timeout!r}, or it is never sent"
+        raise PolicyError("heartbeat", heartbeat, rule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ from holdfast.policy._checks import (
     require_bytes,
     require_count,
     require_fraction,
+    require_instance,
     require_seconds,
 )
+from holdfast.policy._requests import HttpRequest
 
 __all__ = ["Heartbeat", "PoolLimits", "TcpKeepalive"]
 
@@ -23,9 +25,9 @@ class Heartbeat:
     """A message of the application's own protocol that shows an idle connection to be of use.
 
     Unlike TCP keepalive it passes balancers and proxies that work above TCP, and it reaches the
-    process behind the kernel. Either ``send`` and ``expect``, or ``call``. Ready-made ones for
-    Redis, memcached, PostgreSQL, SMTP and length-prefixed frames are in
-    :mod:`holdfast.adapters.sockets.heartbeats`.
+    process behind the kernel. For a :class:`~holdfast.SocketPool` either ``send`` and ``expect``, or
+    ``call``; ready-made ones for Redis, memcached, PostgreSQL, SMTP and length-prefixed frames are in
+    :mod:`holdfast.adapters.sockets.heartbeats`. For wrapped HTTP clients: :meth:`http`.
 
     A beat is sent once and not again while it is unanswered: TCP delivers the first or nothing. So a
     dead peer is found within ``interval * (misses + 1) + timeout`` seconds of its last sign of life.
@@ -43,6 +45,9 @@ class Heartbeat:
     """A function of the socket that does the exchange itself, with ``timeout`` set on the socket,
     in a small pool of worker threads. Raising, or returning ``False``, is a failure."""
 
+    request: HttpRequest | None = None
+    """An HTTP request; :meth:`http` makes it."""
+
     interval: float = 15.0
     """Seconds a connection lies idle before it is asked. Default 15: twice within the shortest
     idle limits that are common (30 to 60 seconds)."""
@@ -53,7 +58,8 @@ class Heartbeat:
 
     timeout: float = 2.0
     """Seconds to wait for the whole answer. Default 2: above the initial retransmission (1 s), so
-    that one lost packet is not taken for a death. No longer than ``interval``."""
+    that one lost packet is not taken for a death. No longer than ``interval``, but for an HTTP request:
+    there the interval begins with the answer."""
 
     misses: int = 0
     """How often the answer may be late, by ``interval`` each time, before the connection is given up.
@@ -64,12 +70,44 @@ class Heartbeat:
             require_seconds(setting, getattr(self, setting))
         require_fraction("jitter", self.jitter)
         require_count("misses", self.misses, least=0)
-        if self.timeout > self.interval:
+        if self.timeout > self.interval and self.request is None:
             rule = f"must not be longer than interval={self.interval!r}: beats would overlap"
             raise PolicyError("timeout", self.timeout, rule)
         self._check_form()
 
+    @classmethod
+    def http(
+        cls,
+        method: str,
+        target: str,
+        *,
+        interval: float = 15.0,
+        jitter: float = 0.1,
+        timeout: float = 2.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> Heartbeat:
+        """A request of our own on each idle connection of a wrapped HTTP client, every ``interval``
+        seconds: for balancers and servers whose idle timer only bytes reset. For example
+        ``Heartbeat.http("HEAD", "/healthz", interval=20)``.
+
+        ``method``: GET, HEAD or OPTIONS, for it is sent without anybody asking. ``target``: the path,
+        with query if need be; ``"*"`` for OPTIONS. ``headers``: sent besides Host and User-Agent
+        (``holdfast``), which they may replace.
+
+        Any status below 500 is an answer, but 408, with which a server takes leave; and 501. One that is late
+        (``timeout``, for the whole of it), longer than 64 KiB, or followed by other bytes costs the
+        connection, and so does one that says that it is the last. The idle time of a connection that
+        answered begins anew: it then lasts until ``PoolLimits.max_age``.
+
+        Raises :class:`~holdfast.PolicyError` for any other method, target or header.
+        """
+        request = HttpRequest.of(method, target, headers)
+        return cls(request=request, interval=interval, jitter=jitter, timeout=timeout)
+
     def _check_form(self) -> None:
+        if self.request is not None:
+            self._check_http()
+            return
         if self.call is not None:
             if not callable(self.call):
                 raise PolicyError("call", self.call, "must be callable, and take the socket")
@@ -79,6 +117,16 @@ class Heartbeat:
         require_bytes("send", self.send, "or give call")
         if not callable(self.expect):
             require_bytes("expect", self.expect, "or a callable")
+
+    def _check_http(self) -> None:
+        require_instance("request", self.request, HttpRequest)
+        if any(one is not None for one in (self.send, self.expect, self.call)):
+            raise PolicyError(
+                "request", self.request, "stands alone: send, expect and call must not be given"
+            )
+        if self.misses:
+            rule = "must be 0 with a request: a connection that owes an answer cannot be lent"
+            raise PolicyError("misses", self.misses, rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +179,7 @@ class TcpKeepalive:
     With the defaults a peer that vanished is noticed after 30 + 3 * 10 = 60 seconds, and a
     firewall or NAT that forgets idle flows after 60 seconds or more (Azure 240, AWS 350) never
     sees an idle one. Probes carry no data: they do not reset the idle timer of a balancer that
-    works at the HTTP level, which is what ``PoolLimits.idle_timeout`` is for.
+    works at the HTTP level, which is what ``PoolLimits.idle_timeout`` and ``Heartbeat.http`` are for.
 
     Options that the pool's own ``socket_options`` set already are left as they are; so is
     whatever the platform does not have.

@@ -105,6 +105,9 @@ class SocketPool(PoolDriver[socket.socket]):
             raise PolicyError("policy", policy, "must be a holdfast.Policy or None")
         sizes = PoolSizes(maxsize=maxsize, max_idle=max_idle, min_idle=min_idle, max_waiting=max_waiting)
         policy = policy or Policy()
+        if policy.heartbeat is not None and policy.heartbeat.request is not None:
+            rule = "is for wrapped HTTP clients; a SocketPool needs one with send and expect, or call"
+            raise PolicyError("heartbeat", policy.heartbeat, rule)
         self._opener = Opener(
             address,
             keepalive=policy.keepalive,

@@ -53,8 +53,7 @@ class ResilientConnection(OpeningConnection):
         """What urllib3 asks before it reuses a connection."""
         record, sock = self._holdfast, self.sock
         if record.context.released:
-            record.leave_alone()
-            swap_back(self)
+            self.let_go()
             return self.is_connected
         if sock is None or (record.at_rest and not record.get_up()):
             return False
@@ -63,6 +62,11 @@ class ResilientConnection(OpeningConnection):
             return True
         record.entry.doom(reason)
         return False
+
+    def let_go(self) -> None:
+        """It gets its own class back."""
+        self._holdfast.leave_alone()
+        swap_back(self)
 
     @property
     def has_connected_to_proxy(self) -> bool:

@@ -10,6 +10,7 @@ from holdfast._net.tcp_keepalive import KeepaliveInEffect
 from holdfast._threads.failure_log import log_failure, log_listener_failure
 from holdfast._threads.retrying import Retrying
 from holdfast._threads.tally import Tally
+from holdfast.errors import PolicyError
 from holdfast.events import ConnectionClosed, ConnectionOpened, Event, RepeatDecided
 from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
@@ -23,6 +24,7 @@ class Count(Enum):
     OPENED = "connections opened"
     FIRST_USE = "requests that went out on a connection that had carried none"
     ADOPTED = "connections that were open already when they were wrapped"
+    HEARTBEATS = "heartbeats that were sent"
 
 
 class PoolContext:
@@ -44,6 +46,10 @@ class PoolContext:
     )
 
     def __init__(self, policy: Policy, parent: PoolContext | None = None) -> None:
+        """Raises :class:`~holdfast.PolicyError` if the policy has a heartbeat of another protocol."""
+        if policy.heartbeat is not None and policy.heartbeat.request is None:
+            rule = "is for a SocketPool; a wrapped HTTP client needs one from Heartbeat.http()"
+            raise PolicyError("heartbeat", policy.heartbeat, rule)
         self.policy = policy
         self.parent = parent
         self.limits = policy.limits

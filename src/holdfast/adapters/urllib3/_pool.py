@@ -16,6 +16,7 @@ from holdfast._core.idempotency import is_replayable
 from holdfast._net.deadline import Deadline
 from holdfast._threads.options import current_options
 from holdfast.adapters._swap import rebuilt, swap
+from holdfast.adapters.urllib3._beating import BeatingConnection, BeatingRecord
 from holdfast.adapters.urllib3._caller import Call, in_progress
 from holdfast.adapters.urllib3._connection import ResilientConnection
 from holdfast.adapters.urllib3._context import PoolContext
@@ -47,7 +48,7 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         make = super()._new_conn
         conn = make()
         if type(conn) in (_HTTP, _HTTPS) and make.__func__ in _MAKERS and _is_http_1(conn):  # type: ignore[attr-defined]
-            return rebuilt(_note(self, conn), ResilientConnection)
+            return rebuilt(_note(self, conn), _mixin_for(conn))
         return adopt(self, conn)
 
     def _put_conn(self, conn: Any) -> None:
@@ -117,7 +118,7 @@ def adopt(pool: Any, conn: Any) -> Any:
     if isinstance(conn, ResilientConnection) or not _is_http_1(conn):
         return conn
     try:
-        swap(_note(pool, conn), ResilientConnection)
+        swap(_note(pool, conn), _mixin_for(conn))
     except TypeError as error:
         del conn._holdfast
         log.warning("%s cannot be given another class and goes on as it is: %s", type(conn).__name__, error)
@@ -132,8 +133,13 @@ def is_being_read(conn: Any) -> bool:
 
 def _note(pool: Any, conn: Any) -> Any:
     origin = f"{pool.scheme}://{pool.host}:{pool.port or conn.default_port}"
-    conn._holdfast = ConnectionRecord(pool._holdfast, conn, origin)
+    beats = pool._holdfast.policy.heartbeat is not None
+    conn._holdfast = (BeatingRecord if beats else ConnectionRecord)(pool._holdfast, conn, origin)
     return conn
+
+
+def _mixin_for(noted: Any) -> type[ResilientConnection]:
+    return BeatingConnection if isinstance(noted._holdfast, BeatingRecord) else ResilientConnection
 
 
 def _is_http_1(conn: Any) -> bool:

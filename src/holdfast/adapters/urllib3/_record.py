@@ -24,12 +24,12 @@ from holdfast.adapters.urllib3._exchange import Exchange
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
 from holdfast.vocabulary import CloseReason, Phase
 
-__all__ = ["ConnectionRecord", "Tunnel", "tunnel_of"]
+__all__ = ["REASON", "ConnectionRecord", "Tunnel", "tunnel_of"]
 
 # Bound here: tools that record traffic put another class in its place for a while.
 _SEND_OUTPUT = http.client.HTTPConnection._send_output  # type: ignore[attr-defined]
 
-_REASON = {
+REASON = {
     Sight.ENDED: CloseReason.PEER_CLOSED,
     Sight.RESET: CloseReason.PEER_RESET,
     Sight.BYTES: CloseReason.STRAY_BYTES,
@@ -143,11 +143,16 @@ class ConnectionRecord:
         self.context.closed(self.origin, self.entry, self.entry.doomed or reason)
         self.sock = self.look = self.tap = None
 
+    @property
+    def is_open(self) -> bool:
+        """Its socket was not closed at rest."""
+        return self.sock is not None
+
     # -- at rest, where the watcher has an eye on it
 
     def _watched(self, sock: Any) -> Parked | None:
         try:
-            return Parked(sock.fileno(), weakly(self, ConnectionRecord._died))
+            return Parked(sock.fileno(), weakly(self, type(self)._died))
         except (AttributeError, OSError, TypeError, ValueError):
             # A stand-in without a descriptor: ssh channels, named pipes, mocks. It is looked at
             # when it is lent, as all are.
@@ -207,7 +212,7 @@ class ConnectionRecord:
             # Somebody exchanged the socket under the connection.
             self.sock, self.look = sock, Look(sock)
         sight = self.look()
-        return None if sight is Sight.QUIET else _REASON.get(sight)
+        return None if sight is Sight.QUIET else REASON.get(sight)
 
     # -- a response
 

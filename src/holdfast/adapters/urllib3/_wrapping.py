@@ -66,8 +66,7 @@ def unwrap(target: _T) -> _T:
             take_back(one)
             for conn in pooled(one):
                 if isinstance(conn, ResilientConnection):
-                    conn._holdfast.leave_alone()
-                    swap_back(conn)
+                    conn.let_go()
     return target
 
 
@@ -93,9 +92,9 @@ def pooled(target: object) -> list[Any]:
 
 
 def is_open(conn: Any) -> bool:
-    """Whether a pooled connection is open; the watcher may have closed its socket."""
+    """Whether a pooled connection is open; its socket may have been closed where it lies."""
     record = vars(conn).get("_holdfast")
-    return conn.sock is not None and (record is None or record.sock is not None)
+    return conn.sock is not None and (record is None or record.is_open)
 
 
 def require_same_policy(target: Any, policy: Policy | None) -> bool:
