@@ -85,6 +85,21 @@ def test_what_is_exported_is_plain_json_with_ages() -> None:
     assert document["origins"]["http://counts:80"] == {"uses": {"count": 100, "age": 58.0}}
 
 
+def test_what_was_seen_a_million_times_can_be_imported() -> None:
+    knowledge = Knowledge()
+    idle = knowledge.of(HERE).idle
+    for number in range(100):
+        idle.ended(5.0, 1000.0 + number, exact=True)
+    idle._merged = 1_000_000 - 20
+    for number in range(100, 200):
+        idle.ended(5.0, 1000.0 + number, exact=True)
+    other = Knowledge()
+    other.load(read_document(json.dumps(knowledge.export(1200.0))), 0.0)
+    limit = other.of(HERE).idle_limit(0.0)
+    assert limit is not None
+    assert limit.samples == 1_000_000
+
+
 def test_another_process_knows_the_same_at_another_time_of_its_clock() -> None:
     document = read_document(json.dumps(some_knowledge().export(1000.0)))
     other = Knowledge()

@@ -27,6 +27,9 @@ _CROSSING = 0.2
 """Seconds that a request may take to the peer, and the news of its end back; of a short limit a tenth."""
 
 _RECENT = 10
+_MOST_MERGED = 1_000_000 - _RECENT
+"""All together no more than an exported document may say."""
+
 _RUN = 6
 """So many ages in a row above all others are no chance (1 in 210 for the 6 highest of 10): the limit
 was raised by less than anybody could outlive it."""
@@ -55,9 +58,9 @@ class IdleAges:
 
     __slots__ = (
         "_born",
+        "_first_at",
         "_found",
         "_highest",
-        "_last",
         "_lowest",
         "_merged",
         "_mixed",
@@ -72,8 +75,8 @@ class IdleAges:
     def __init__(self) -> None:
         self._outlived = Outlived()
         self._suspects = Suspects()
-        self._last = (-math.inf, 0.0)
-        """When the latest end came, and at what age."""
+        self._first_at = -math.inf
+        """When the first came of the ends that have one cause, if there are several."""
         self._born = -math.inf
         """When the connection became idle that refuted last: it does so once."""
         self.forget()
@@ -106,7 +109,9 @@ class IdleAges:
         elif self._is_no_news(age, now):
             return
         self._weigh(age, now, exact=exact)
-        self._last = (now, age)
+        # From the first of them on: under load one end follows the other without a pause.
+        if not self._is_at_once(now):
+            self._first_at = now
 
     def lived(self, idle: float, now: float) -> None:
         """A connection was still open after so long."""
@@ -215,7 +220,7 @@ class IdleAges:
 
     def _merge(self, age: float) -> None:
         self._lowest, self._highest = min(self._lowest, age), max(self._highest, age)
-        self._merged = min(self._merged + 1, 1_000_000)
+        self._merged = min(self._merged + 1, _MOST_MERGED)
 
     def _drop_outlier(self, now: float) -> None:
         ages = sorted(self._recent)
@@ -255,7 +260,7 @@ class IdleAges:
         self._found, self._own, self._seen_at = not exact, True, now
 
     def _is_at_once(self, now: float) -> bool:
-        return abs(now - self._last[0]) < AT_ONCE
+        return abs(now - self._first_at) < AT_ONCE
 
     def _count(self) -> int:
         return self._merged + len(self._recent)

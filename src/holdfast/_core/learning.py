@@ -31,12 +31,13 @@ class Learner:
 
     # -- told
 
-    def peer_closed(self, idle: float, uses: int, now: float) -> None:
-        """The peer was seen to end an idle connection, after so many requests, at exactly this age."""
+    def peer_closed(self, idle: float, uses: int, now: float, *, silent: float | None = None) -> None:
+        """The peer was seen to end an idle connection, after so many requests, at exactly this age.
+        ``silent``: as for :meth:`answered`."""
         if not _makes_sense(idle, now):
             return
         # Its FIN came through, whatever it means.
-        self.flow.answered(idle, now)
+        self.flow.answered(idle if silent is None else min(idle, silent), now)
         self._ended(idle, uses, now, exact=True)
 
     def found_dead(self, idle: float, uses: int, now: float) -> None:
@@ -51,12 +52,13 @@ class Learner:
         if _makes_sense(idle, now):
             self.idle.lived(idle, now)
 
-    def answered(self, idle: float, uses: int, now: float) -> None:
+    def answered(self, idle: float, uses: int, now: float, *, silent: float | None = None) -> None:
         """A connection that had lain idle so long carried a request (``uses`` with it), or answered a
-        probe: the peer had it and the way was open."""
+        probe: the peer had it and the way was open. ``silent``: seconds since it was last heard of, if TCP
+        keepalive has broken the silence; by default ``idle``."""
         if _makes_sense(idle, now):
             self.idle.lived(idle, now)
-            self.flow.answered(idle, now)
+            self.flow.answered(idle if silent is None else min(idle, silent), now)
             self.uses.carried(uses)
 
     def fell_silent(self, idle: float, now: float) -> None:

@@ -47,12 +47,19 @@ class Allowance:
 
 
 def allowance(
-    allowed: float, learner: Learner | None, rtt: float | None, now: float, *, can_probe: bool = True
+    allowed: float,
+    learner: Learner | None,
+    rtt: float | None,
+    now: float,
+    *,
+    can_probe: bool = True,
+    spared: float = 0.0,
 ) -> Allowance:
     """The smallest of what is configured and announced (``allowed``, seconds, its margin taken off:
     ``Entry.idle_allowance``) and what was learned, with a margin for what is not known. ``rtt``: the
     round trip to the peer in seconds, if it is known. ``can_probe``: what the way to the peer keeps
-    need not be guessed, for the kernel can be asked about a connection before it is used."""
+    need not be guessed, for the kernel can be asked about a connection before it is used. ``spared``:
+    seconds of the time it lay idle in which the way to the peer was not silent, thanks to TCP keepalive."""
     smallest = Allowance(allowed, allowed, None)
     if learner is None:
         return smallest
@@ -61,6 +68,7 @@ def allowance(
         smallest = _smaller(smallest, idle, CloseReason.LEARNED_LIMIT, rtt)
     if flow is not None:
         known = replace(flow, margin=0.0) if can_probe else flow
+        known = replace(known, seconds=known.seconds + spared)
         smallest = _smaller(smallest, known, CloseReason.FLOW_LIMIT, rtt)
     return smallest
 
@@ -76,22 +84,24 @@ def standing(
     probe_after: float | None = 10.0,
     probe_unsafe_after: float | None = 1.0,
     can_probe: bool = True,
+    spared: float = 0.0,
     uses: int = 0,
 ) -> Standing:
     """``idle``: seconds since its last response ended; ``uses``: requests it has carried. ``allowed``,
-    ``learner``, ``rtt`` and ``can_probe`` as for :func:`allowance`. ``probe_after``: seconds idle from which it has to prove itself; 10 by default,
-    far beyond steady use, so that a round trip is a small price. ``probe_unsafe_after``: the same for an
-    unsafe request; 1 by default, since what fails under it cannot be repaired. ``None``: never."""
+    ``learner``, ``rtt``, ``can_probe`` and ``spared`` as for :func:`allowance`. ``probe_after``: seconds idle
+    from which it has to prove itself; 10 by default, far beyond steady use, so that a round trip is a small
+    price. ``probe_unsafe_after``: the same for an unsafe request; 1 by default, since what fails under it
+    cannot be repaired. ``None``: never."""
     # Where nobody asks, nobody can prove anything.
     can_probe = can_probe and probe_after is not None
-    limits = allowance(allowed, learner, rtt, now, can_probe=can_probe)
+    limits = allowance(allowed, learner, rtt, now, can_probe=can_probe, spared=spared)
     if idle >= limits.seconds or _is_used_up(uses, learner, now):
         return Standing.SPENT
     if unsafe and idle >= limits.unsafe:
         return Standing.NOT_FOR_UNSAFE
-    if unsafe and probe_unsafe_after is not None and idle >= probe_unsafe_after:
+    if unsafe and probe_unsafe_after is not None and idle >= probe_unsafe_after + spared:
         return Standing.DOUBTFUL
-    doubt = None if probe_after is None else _doubt_from(probe_after, learner, now)
+    doubt = None if probe_after is None else _doubt_from(probe_after, learner, now) + spared
     return Standing.GOOD if doubt is None or idle < doubt else Standing.DOUBTFUL
 
 
