@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from holdfast.errors import PolicyError
 from holdfast.events import Event
 from holdfast.policy._checks import require_bool, require_instance, require_seconds
+from holdfast.policy._clock import SYSTEM_CLOCK
 from holdfast.policy._connections import Heartbeat, PoolLimits, TcpKeepalive
 from holdfast.policy._requests import HttpRequest
 from holdfast.policy._retries import RequestOptions, RetryBudget, RetryPolicy
 
 __all__ = [
+    "SYSTEM_CLOCK",
     "Heartbeat",
     "HttpRequest",
     "Policy",
@@ -51,8 +53,10 @@ class Policy:
     log_interval: float | None = 60.0
     """Seconds within which failures of the same cause and origin are one line of the log
     (``holdfast.failures``), with their number. ``None`` switches these lines off."""
-    clock: Callable[[], float] = time.monotonic
-    """Seconds, never going back. For tests: ``holdfast.testing.FakeClock``."""
+    clock: Callable[[], float] = SYSTEM_CLOCK
+    """Seconds, never going back. Default: one that goes on while the machine is suspended, where there is
+    one (Linux: CLOCK_BOOTTIME), because a peer counts on; else ``time.monotonic``. For tests:
+    ``holdfast.testing.FakeClock``."""
     sleep: Callable[[float], None] = time.sleep
     """Waits so many seconds before a retry. For tests: ``FakeClock().sleep``."""
 

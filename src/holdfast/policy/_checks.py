@@ -10,6 +10,7 @@ from holdfast.errors import PolicyError
 
 __all__ = [
     "as_statuses",
+    "require_at_least",
     "require_bool",
     "require_bytes",
     "require_count",
@@ -30,6 +31,11 @@ def require_seconds(setting: str, value: object, *, optional: bool = False, zero
         raise PolicyError(setting, value, rule)
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise PolicyError(setting, value, rule)
+
+
+def require_at_least(setting: str, value: float | None, least: float, why: str) -> None:
+    if value is not None and value < least:
+        raise PolicyError(setting, value, f"must be at least {least:g}: {why}")
 
 
 def require_count(setting: str, value: object, *, least: int = 1, most: int | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast.errors import PolicyError
 from holdfast.policy._checks import (
+    require_at_least,
     require_bool,
     require_bytes,
     require_count,
@@ -18,6 +19,9 @@ from holdfast.policy._checks import (
 from holdfast.policy._requests import HttpRequest
 
 __all__ = ["Heartbeat", "PoolLimits", "TcpKeepalive"]
+
+SHORTEST_PROBE = 1.0
+"""Seconds. What TCP_KEEPIDLE can be set to at the least (man 7 tcp)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +166,35 @@ class PoolLimits:
     own. Default on: Tomcat and httpd tell their limits only to those who ask, and HTTP/1.1 servers
     that do not know it ignore it. Switch it off where the exact set of headers matters."""
 
+    learn: bool = True
+    """Learn from each origin when it hangs up, and stay below that. Default on: what is learned is
+    only ever a reason to reuse less. What this process knows is in :func:`holdfast.learned`."""
+
+    park: bool = True
+    """Keep one connection of each origin open when it has reached a learned limit, never to be lent: it
+    shows at no risk when the peer really hangs up, and so when the limit has changed. Default on: at
+    most one for each origin and 64 in a process, each for a few times the limit."""
+
+    probe_after: float | None = 10.0
+    """Seconds a connection lies idle after which the peer's kernel is asked, before it is lent, whether it
+    still knows it: one round trip, not a byte of the application (Linux). At least 1, because a kernel
+    sends no probe sooner. What is learned about an origin lowers or lifts it. Default 10: a tenth of a
+    second once in ten is no price for never meeting a connection that a firewall has forgotten.
+    ``None`` switches it off."""
+
+    probe_unsafe_after: float | None = 1.0
+    """The same before a request that must not be executed twice. Where nobody can be asked (not
+    Linux), such a request goes out on a new connection. Default 1: a round trip is what a new one
+    costs at the least."""
+
     def __post_init__(self) -> None:
-        require_bool("ask_keep_alive", self.ask_keep_alive)
+        for setting in ("ask_keep_alive", "learn", "park"):
+            require_bool(setting, getattr(self, setting))
+        for setting in ("probe_after", "probe_unsafe_after"):
+            require_seconds(setting, getattr(self, setting), optional=True)
+            require_at_least(
+                setting, getattr(self, setting), SHORTEST_PROBE, "a kernel sends no probe sooner"
+            )
         require_seconds("idle_timeout", self.idle_timeout, optional=True)
         require_seconds("max_age", self.max_age, optional=True)
         require_seconds("keep_alive_margin", self.keep_alive_margin, zero=True)
