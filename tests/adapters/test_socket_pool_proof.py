@@ -12,11 +12,13 @@ import pytest
 from socket_peer import PATIENCE, Peer
 
 from holdfast import CloseReason, Heartbeat, Policy, SocketPool
-from holdfast._core.pool_entry import PROBE_AFTER
 from holdfast._net.probe import IDLE_ENOUGH, Reply, probe
 from holdfast._net.tcp_info import snapshot
 from holdfast.adapters.sockets import _link
 from holdfast.testing import FakeClock
+
+PROBE_AFTER = 10.0
+"""Seconds; the default of PoolLimits."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked")
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from holdfast._core.actions import Beat, Check, Close
+from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
-from holdfast._core.pool_entry import PROBE_AFTER, PoolEntry
+from holdfast._core.pool_entry import PoolEntry
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast.policy import Heartbeat, PoolLimits
 from holdfast.vocabulary import CloseReason
+
+PROBE_AFTER = 10.0
+"""Seconds; the default of PoolLimits."""
 
 LONG = 3 * PROBE_AFTER
 LIMITS = PoolLimits(idle_timeout=LONG, max_age=None)
@@ -24,7 +28,7 @@ def idle_one(core: PoolCore, now: float = 0.0) -> PoolEntry:
     entry = core.request(now)
     assert isinstance(entry, PoolEntry)
     assert core.opened(entry, now, 0.0)
-    if core.give_back(entry, now):
+    if core.give_back(Slip(entry), now):
         core.settle(entry, now)
     return entry
 
@@ -81,7 +85,7 @@ def test_a_use_makes_it_trusted_again() -> None:
     core = pool()
     entry = idle_one(core)
     assert core.request(LONG - 1) is entry
-    core.give_back(entry, LONG)
+    core.give_back(Slip(entry), LONG)
     assert not entry.is_doubtful(LONG + 1)
     assert core.lend(LONG + 1) is entry
 
@@ -122,7 +126,7 @@ def test_a_use_clears_it_of_suspicion() -> None:
     core = pool()
     entry = suspected(core, 1.0)
     core.request(2.0)
-    core.give_back(entry, 3.0)
+    core.give_back(Slip(entry), 3.0)
     assert not entry.is_doubtful(3.0)
     assert core.lend(3.0) is entry
 

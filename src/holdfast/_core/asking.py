@@ -36,7 +36,6 @@ class Asking:
     def opened(self, entry: PoolEntry, now: float, jitter: float) -> None:
         """``jitter``: 0 to 1, its share of the heartbeat's jitter."""
         entry.heard_at = now
-        entry.trust()
         if self._heartbeat is not None:
             entry.beat_every = self._heartbeat.interval * (1 - self._heartbeat.jitter * jitter)
 

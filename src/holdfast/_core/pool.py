@@ -1,10 +1,9 @@
 """The rules of a pool: who is lent what, who waits, what is kept, checked and closed.
 
-An entry is in exactly one place at a time. The place "idle" is a deque and two dicts, and taking one out
-of it, or putting one in, is one indivisible step of these: whoever took it has it, and nobody needs a lock
-for that. So :meth:`PoolCore.lend` and :meth:`PoolCore.give_back` may be called without one; a driver to whom
-a call is too dear may write out their usual case. Every other method wants the driver's lock, and leaves
-what is to be done in ``outbox``.
+An entry is in exactly one place at a time. The place "idle" is a deque and two dicts, and taking one out,
+or putting one in, is one indivisible step of these: whoever took it has it, without a lock. So
+:meth:`PoolCore.lend` and :meth:`PoolCore.give_back` may be called without one, or be written out by a driver
+to whom a call is too dear. Every other method wants the driver's lock, and leaves what to do in ``outbox``.
 
 Why nobody can be forgotten: one who waits first raises the flags and then looks at the idle ones;
 one who gives back first lays it down and then looks at the flags. One of the two sees the other.
@@ -120,10 +119,10 @@ class PoolCore:
         return None
 
     def opened(self, entry: PoolEntry, now: float, jitter: float) -> bool:
-        """It is connected. False if the pool was closed meanwhile: it is retired then. ``jitter``:
-        0 to 1, a random number."""
+        """It is connected. False if it is retired, for the pool was closed. ``jitter``: 0 to 1, random."""
         entry.opened_at = entry.idle_since = now
         reuse.opened(entry, self._limits, jitter)
+        entry.trust(self._limits.probe_after)
         self._asking.opened(entry, now, jitter)
         if entry.state is not State.OPENING or self._ended is WhyRefused.CLOSED:
             self.retire(entry, CloseReason.CLOSED_LOCALLY, now)
