@@ -39,6 +39,12 @@ def _no_retries_in_the_log() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _nothing_is_known() -> None:
+    # A port comes round again, with another server behind it.
+    holdfast.learned().forget()
+
+
+@pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     gc.collect()
     threads, descriptors = set(threading.enumerate()), _open_descriptors()

@@ -29,7 +29,18 @@ from holdfast.errors import (
     TooManyWaitingError,
     WrapConflictError,
 )
-from holdfast.observe import FailureReport, KeepaliveInEffect, Stats, TcpFacts, report, stats
+from holdfast.observe import (
+    FailureReport,
+    KeepaliveInEffect,
+    Learned,
+    LearnedLimits,
+    Reply,
+    Stats,
+    TcpFacts,
+    learned,
+    report,
+    stats,
+)
 from holdfast.policy import Heartbeat, Policy, PoolLimits, RetryBudget, RetryPolicy, TcpKeepalive
 from holdfast.vocabulary import Cause, CloseReason, EndedBy, Evidence, Phase, Progress, Verdict
 
@@ -45,6 +56,8 @@ __all__ = [
     "HoldfastError",
     "KeepaliveInEffect",
     "KnowledgeError",
+    "Learned",
+    "LearnedLimits",
     "Lease",
     "LeaseError",
     "NotWrappableError",
@@ -57,6 +70,7 @@ __all__ = [
     "PoolStats",
     "PortsExhaustedError",
     "Progress",
+    "Reply",
     "RetryBudget",
     "RetryPolicy",
     "SocketPool",
@@ -67,6 +81,7 @@ __all__ = [
     "TooManyWaitingError",
     "Verdict",
     "WrapConflictError",
+    "learned",
     "report",
     "request_options",
     "stats",

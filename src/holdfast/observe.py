@@ -2,20 +2,95 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from holdfast._core.failure import FailureReport, TcpFacts
+from holdfast._core.learning import Learner
+from holdfast._net.probe import Reply
 from holdfast._net.tcp_keepalive import KeepaliveInEffect
+from holdfast._threads.origins import Origins, the_origins
 from holdfast.adapters import pools_below
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._faults import find_report
+from holdfast.adapters.urllib3._pool import origin_of
 from holdfast.adapters.urllib3._wrapping import is_open, pooled
 from holdfast.errors import WrapConflictError
 from holdfast.vocabulary import CloseReason, Verdict
 
-__all__ = ["FailureReport", "KeepaliveInEffect", "Stats", "TcpFacts", "report", "stats"]
+__all__ = [
+    "FailureReport",
+    "KeepaliveInEffect",
+    "Learned",
+    "LearnedLimits",
+    "Reply",
+    "Stats",
+    "TcpFacts",
+    "learned",
+    "report",
+    "stats",
+]
+
+
+@dataclass(frozen=True)
+class LearnedLimits:
+    """What was learned about one origin. In seconds; None where nothing is known."""
+
+    idle_limit: float | None
+    """The idle age at which it hangs up."""
+    flow_limit: float | None
+    """The idle age at which something on the way to it had forgotten the connection."""
+    use_limit: int | None
+    """The requests after which it hangs up without a word."""
+
+    @classmethod
+    def of(cls, learner: Learner, now: float) -> LearnedLimits | None:
+        """None if it is nothing at all."""
+        idle, flow = learner.idle_limit(now), learner.flow_limit(now)
+        limits = cls(
+            None if idle is None else idle.seconds,
+            None if flow is None else flow.seconds,
+            learner.use_limit(now),
+        )
+        return None if limits == cls(None, None, None) else limits
+
+
+class Learned:
+    """See :func:`learned`."""
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+
+    def limits(self) -> dict[str, LearnedLimits]:
+        """By origin: scheme, host and port, the proxy on the way, the address."""
+        return self._origins.tell(LearnedLimits.of)
+
+    def to_json(self) -> str:
+        """All of it, for another process or the next one. Ages, no times: no clock needs to agree."""
+        return json.dumps(self._origins.export())
+
+    def load_json(self, text: str | bytes) -> None:
+        """Takes in what :meth:`to_json` gave. What this process has seen itself counts for more.
+
+        Raises :class:`~holdfast.errors.KnowledgeError` if it is no such document, is cut, or is larger
+        than what can be known; then nothing has been taken in.
+        """
+        self._origins.load(text)
+
+    def forget(self) -> None:
+        """As at the start of the process."""
+        self._origins.forget()
+
+
+def learned() -> Learned:
+    """What this process has learned about the servers it talks to, for all wrapped clients.
+
+    A client whose policy names a clock of its own keeps what it learns to itself.
+    """
+    return Learned(the_origins())
 
 
 @dataclass(frozen=True)
@@ -44,17 +119,27 @@ class Stats:
     """Failed requests that it did not repeat, by reason."""
     keepalive: KeepaliveInEffect | None
     """TCP keepalive as read back from the connection that was opened last."""
+    parked: int
+    """Connections that are open only to see when their peer hangs up; they count as open."""
+    probes: Mapping[Reply, int]
+    """Idle connections whose peer's kernel was asked whether it still knows them, by what came of it."""
+    learned: Mapping[str, LearnedLimits]
+    """What is known now about the origins of the pools that exist, by their names."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            name: {key.name: count for key, count in value.items()}
+            name: {_plain(key): _plain(entry) for key, entry in value.items()}
             if isinstance(value, Mapping)
-            else vars(value)
-            if isinstance(value, KeepaliveInEffect)
-            else value
+            else _plain(value)
             for name, value in vars(self).items()
         }
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    return vars(value).copy() if isinstance(value, (KeepaliveInEffect, LearnedLimits)) else value
 
 
 def stats(target: object) -> Stats:
@@ -70,6 +155,7 @@ def stats(target: object) -> Stats:
     requests = context.tally.ticked()
     opened, adopted = counts[Count.OPENED], counts[Count.ADOPTED]
     closed = {reason: counts[reason] for reason in CloseReason if counts[reason]}
+    contexts = [pool._holdfast for pool in pools if _counts_into(pool, context)]
     verdicts = {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
     return Stats(
         pools=len(pools),
@@ -84,7 +170,15 @@ def stats(target: object) -> Stats:
         repeated={verdict: n for verdict, n in verdicts.items() if verdict.repeats},
         refused={verdict: n for verdict, n in verdicts.items() if not verdict.repeats},
         keepalive=context.keepalive,
+        parked=sum(len(own.outposts) for own in contexts),
+        probes={reply: counts[reply] for reply in Reply if counts[reply]},
+        learned=_learned_about({origin_of(pool) for pool in pools}, context),
     )
+
+
+def _learned_about(bases: set[str], context: PoolContext) -> dict[str, LearnedLimits]:
+    told = context.origins.tell(LearnedLimits.of)
+    return {name: limits for name, limits in told.items() if name.partition(" ")[0] in bases}
 
 
 def _counts_into(pool: Any, context: PoolContext) -> bool:

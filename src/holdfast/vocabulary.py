@@ -88,6 +88,7 @@ class CloseReason(Enum):
     UNREAD_RESPONSE = "given back before its response was read to the end"
     FAILED = "it failed while in use"
     UNANSWERED = "its peer's kernel gave no sign of life when it was asked (a keepalive probe)"
+    DOUBTFUL = "a request that must not be executed twice was to go out on it, and nobody could vouch for it"
     SUSPECT = "a connection of the same pool had just turned out to be dead"
     HEARTBEAT_MISSED = "no answer to a heartbeat came in time"
     HEARTBEAT_WRONG = "a heartbeat was answered otherwise than expected"

@@ -25,7 +25,7 @@ from urllib3.util.retry import Retry
 import holdfast
 import holdfast.adapters.requests
 import holdfast.adapters.urllib3 as drop_in
-from holdfast import CloseReason, NotWrappableError, Policy, Progress, Verdict, WrapConflictError
+from holdfast import CloseReason, NotWrappableError, Policy, PoolLimits, Progress, Verdict, WrapConflictError
 from holdfast._threads.tally import Tally
 from holdfast.testing import FakeClock, Fault, Request, Response, Via, on_reuse
 from holdfast.testing.fixtures import StartFaultServer
@@ -404,7 +404,8 @@ def test_a_report_knows_how_long_the_connection_was_idle(
     fault_server: StartFaultServer, fake_clock: FakeClock
 ) -> None:
     server = fault_server(STALE, on_reuse(Fault.READ_HALF_THEN_RESET))
-    with holdfast.wrap(HTTPConnectionPool(server.host, server.port), Policy(clock=fake_clock)) as pool:
+    unasked = Policy(clock=fake_clock, limits=PoolLimits(learn=False, probe_unsafe_after=None))
+    with holdfast.wrap(HTTPConnectionPool(server.host, server.port), unasked) as pool:
         for body in (b"x", b"x" * 40_000_000):
             pool.request("GET", "/warm")
             fake_clock.advance(7)

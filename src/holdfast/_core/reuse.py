@@ -14,7 +14,7 @@ from holdfast._core.peer import PeerTerms
 from holdfast.policy import PoolLimits
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["heard", "opened", "why_not_reuse"]
+__all__ = ["heard", "opened", "why_not_reuse", "why_used_up"]
 
 
 def opened(entry: Entry, limits: PoolLimits, jitter: float) -> None:
@@ -44,7 +44,7 @@ def why_not_reuse(entry: Entry, limits: PoolLimits, now: float) -> CloseReason |
     if entry.doomed is not None:
         return entry.doomed
     if entry.uses >= entry.last_use:
-        return CloseReason.MAX_USES
+        return why_used_up(limits)
     if now >= entry.old_at:
         return CloseReason.MAX_AGE
     idle = now - entry.idle_since
@@ -54,6 +54,11 @@ def why_not_reuse(entry: Entry, limits: PoolLimits, now: float) -> CloseReason |
     if idle < min(hinted, configured):
         return None  # it may be lent, but not without a question
     return CloseReason.HINT_EXPIRED if hinted <= configured else CloseReason.IDLE_TIMEOUT
+
+
+def why_used_up(limits: PoolLimits) -> CloseReason:
+    """It has reached its last use, by what was learned, or by the policy if that has a limit at all."""
+    return CloseReason.LEARNED_USES if limits.max_uses is None else CloseReason.MAX_USES
 
 
 def _configured(limits: PoolLimits) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 
 from holdfast._core.delivery import Delivery
 from holdfast._net.deadline import Deadline
-from holdfast._net.tcp_info import End, look_at_end
+from holdfast._net.tcp_info import End, look_at_end, read
 from holdfast._net.witness import check_end, check_first_bytes
 
 __all__ = ["Tap", "WatchedSocketIO"]
@@ -114,8 +114,8 @@ class WatchedSocketIO(socket.SocketIO):
 
 class WatchedTlsIO(WatchedSocketIO):
     def _receive(self, buffer: Any) -> int | None:
-        """Before Python 3.13 a reset reads as an end of file over TLS, and so does a FIN without a
-        close_notify, which many servers send. Only the kernel can tell the two apart."""
+        """Before Python 3.13 a reset reads as an end of file over TLS, and so do a FIN without a
+        close_notify, which many servers send, and silence. Only the kernel can tell them apart."""
         tls = self._sock
         fin_seen = self.asked is not None and self.asked[1].needs_proof and _fin_is_next(tls)
         tls.suppress_ragged_eofs = False
@@ -125,10 +125,15 @@ class WatchedTlsIO(WatchedSocketIO):
             end = look_at_end(tls)
             self.end = end if end is None else end._replace(fin_seen=end.fin_seen or fin_seen)
             if self.end is not None and self.end.is_reset:
-                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
+                number = errno.ETIMEDOUT if self._met_silence(self.end) else errno.ECONNRESET
+                raise OSError(number, os.strerror(number)) from None
             return 0
         finally:
             tls.suppress_ragged_eofs = True
+
+    def _met_silence(self, end: End) -> bool:
+        """Not even a reset came since the request went out: this kernel has given the connection up."""
+        return self.asked is not None and read(self.asked[0]).segs_in == end.last.segs_in
 
 
 def _fin_is_next(tls: ssl.SSLSocket) -> bool:

@@ -22,7 +22,7 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-__all__ = ["LEAST", "TICK", "End", "ask", "await_ending", "look_at_end", "read", "snapshot"]
+__all__ = ["LEAST", "TICK", "End", "ask", "await_ending", "idle_for", "look_at_end", "read", "snapshot"]
 
 # struct tcp_info of linux/tcp.h. It only ever grows at its end: the first part is what kernels from 4.6
 # on have, the second came with 4.19. A kernel that is older than that, or a sandbox that pretends to be
@@ -59,6 +59,13 @@ def read(answer: bytes) -> TcpSnapshot:
 def snapshot(sock: Any) -> TcpSnapshot | None:
     answer = ask(sock)
     return None if answer is None else read(answer)
+
+
+def idle_for(sock: Any, idle: float) -> float:
+    """Seconds since its last data came in. ``idle``: since it was read, which is later by what its reader had
+    to wait for, and all there is where the kernel cannot tell. A FIN is no data."""
+    told = snapshot(sock)
+    return idle if told is None else max(idle, told.quiet_for)
 
 
 class End(NamedTuple):

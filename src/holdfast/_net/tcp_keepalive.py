@@ -3,14 +3,15 @@ version 1709 and later has the Linux names). What a platform lacks is left out, 
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.policy import TcpKeepalive
 
-__all__ = ["KeepaliveInEffect", "apply_keepalive", "read_keepalive", "tcp_socket"]
+__all__ = ["KeepaliveInEffect", "apply_keepalive", "read_keepalive", "sooner", "tcp_socket"]
 
 _OPTIONS: dict[str, tuple[int, int]] = {
     name: (socket.IPPROTO_TCP, number)
@@ -36,6 +37,19 @@ class KeepaliveInEffect:
     interval: int | None
     count: int | None
     user_timeout: float | None
+
+    @property
+    def longest_silence(self) -> float:
+        """Seconds; infinite without keepalive."""
+        return math.inf if not self.enabled or self.idle is None else self.idle
+
+
+def sooner(settings: TcpKeepalive, flow_limit: float) -> TcpKeepalive:
+    """The first probe after half of ``flow_limit`` (seconds of silence after which something on the way
+    forgets a connection), if that is sooner; a kernel knows whole seconds."""
+    if settings.idle <= flow_limit / 2:
+        return settings
+    return replace(settings, idle=max(1, int(flow_limit / 2)))
 
 
 def apply_keepalive(sock: Any, settings: TcpKeepalive, taken: Iterable[tuple[int, int]] = ()) -> None:

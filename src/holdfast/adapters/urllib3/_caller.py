@@ -44,6 +44,8 @@ class Call:
     """The answer that came is handed over, whatever the Retry would do because of its status."""
     key: str | None = None
     """The Idempotency-Key that holdfast has given it."""
+    is_choosy = False
+    """The connection that it was just lent is not good enough for it, though for others."""
 
     def __init__(self, pool: HTTPConnectionPool, method: str, url: str, retries: Any) -> None:
         self.pool = pool

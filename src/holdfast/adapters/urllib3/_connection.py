@@ -20,12 +20,14 @@ from urllib3.response import HTTPResponse
 from holdfast._core.delivery import ATOMIC_SEND
 from holdfast._core.idempotency import IDEMPOTENT_METHODS
 from holdfast._net.deadline import DeadlineOverError
+from holdfast._net.hurry import Hurry
 from holdfast._net.tcp_info import ask, look_at_end
 from holdfast.adapters._swap import swap_back
 from holdfast.adapters.urllib3._caller import Call, in_progress
 from holdfast.adapters.urllib3._context import Count
 from holdfast.adapters.urllib3._exchange import Exchange
 from holdfast.adapters.urllib3._faults import SALVAGED, is_failed_send
+from holdfast.adapters.urllib3._foresight import keep_watch
 from holdfast.adapters.urllib3._governed import keeps_answer
 from holdfast.adapters.urllib3._judging import call_of, is_safe
 from holdfast.adapters.urllib3._opening import OpeningConnection
@@ -60,7 +62,8 @@ class ResilientConnection(OpeningConnection):
         reason = record.why_not_lend(sock)
         if reason is None:
             return True
-        record.entry.doom(reason)
+        if reason is not CloseReason.LEARNED_LIMIT or not keep_watch(record, self):
+            record.entry.doom(reason)
         return False
 
     def let_go(self) -> None:
@@ -193,6 +196,8 @@ class ResilientConnection(OpeningConnection):
         if entry.uses:
             exchange.reused, exchange.idle_since = True, entry.idle_since
             self._ask_kernel(exchange)
+            if self._holdfast.rested:
+                self._hurry(exchange)
         else:
             context.tally.count(Count.FIRST_USE)
         entry.uses += 1
@@ -208,11 +213,18 @@ class ResilientConnection(OpeningConnection):
             exchange.evidence = Evidence.UNKNOWN_HERE
             return
         raw = record.tap.raw
-        answer = (raw is not None and raw.told) or ask(self.sock)
+        # After a long rest it may have heard of its peer since.
+        answer = (raw is not None and not record.rested and raw.told) or ask(self.sock)
         if answer is None:
             exchange.evidence = Evidence.UNKNOWN_HERE
         else:
             record.asked = (answer, exchange)
+
+    def _hurry(self, exchange: Exchange) -> None:
+        """After a long rest: if the way is gone, a safe request is better off on a new connection soon."""
+        hurry = Hurry()
+        if exchange.body is None and not exchange.needs_proof and hurry.begin(self.sock):
+            exchange.hurry = hurry
 
     def _uncork(self, exchange: Exchange) -> None:
         held, exchange.cork = exchange.cork or [], None
@@ -253,6 +265,8 @@ class ResilientConnection(OpeningConnection):
             exchange = record.exchange
         if exchange.patience is not None or exchange.deadline is not None:
             self._give_time_back(exchange, allowed)
+        if record.rested:
+            record.stood_the_rest()
         if exchange.asks_close:
             record.entry.doom(CloseReason.CLIENT_ASKED)
         if isinstance(response, HTTPResponse):
@@ -269,6 +283,8 @@ class ResilientConnection(OpeningConnection):
         try:
             if exchange.deadline is not None:
                 self.timeout = exchange.deadline.shorten(self.timeout)
+            if exchange.hurry is not None:
+                exchange.hurry.wait(self.timeout)
             response = super().getresponse()
         except _FAILURES as error:
             if not self._repeat_after(exchange, error, self._patience(exchange, allowed)):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from holdfast._core.entry import Entry
 from holdfast._core.failure import FailureReport
 from holdfast._net.tcp_keepalive import KeepaliveInEffect
 from holdfast._threads.failure_log import log_failure, log_listener_failure
+from holdfast._threads.origins import Origins, origins_by
 from holdfast._threads.retrying import Retrying
 from holdfast._threads.tally import Tally
+from holdfast.adapters._network_news import tell_of_changes
 from holdfast.errors import PolicyError
 from holdfast.events import ConnectionClosed, ConnectionOpened, Event, RepeatDecided
 from holdfast.policy import Policy
 from holdfast.vocabulary import CloseReason
+
+if TYPE_CHECKING:
+    from holdfast.adapters.urllib3._outpost import Outpost
 
 __all__ = ["Count", "PoolContext"]
 
@@ -31,11 +37,15 @@ class PoolContext:
     """One for each wrapped object; a child counts into its parent as well."""
 
     __slots__ = (
+        "__weakref__",
         "clock",
         "deadline",
         "governs",
+        "has_given_up",
         "keepalive",
         "limits",
+        "origins",
+        "outposts",
         "parent",
         "policy",
         "released",
@@ -54,6 +64,12 @@ class PoolContext:
         self.parent = parent
         self.limits = policy.limits
         self.clock = policy.clock
+        self.origins: Origins = origins_by(policy.clock) if parent is None else parent.origins
+        tell_of_changes(self.origins)
+        self.outposts: set[Outpost] = set()
+        """Connections of this pool that are kept open and not lent."""
+        self.has_given_up = False
+        """And none is wanted any more."""
         self.tally: Tally = Tally(None if parent is None else parent.tally)
         self.ticks = tuple(ticker.tick for ticker in self.tally.ticks)
         """Each called once for every request that goes out."""
@@ -69,6 +85,13 @@ class PoolContext:
 
     def child(self) -> PoolContext:
         return PoolContext(self.policy, self)
+
+    def give_up_outposts(self) -> None:
+        """For good."""
+        # In this order: who sets one up does it first and looks then.
+        self.has_given_up = True
+        for outpost in list(self.outposts):
+            outpost.give_up()
 
     def note_keepalive(self, in_effect: KeepaliveInEffect | None) -> None:
         context: PoolContext | None = self

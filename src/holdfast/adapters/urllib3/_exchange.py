@@ -12,6 +12,7 @@ from holdfast._core.idempotency import IDEMPOTENCY_HEADERS, is_idempotent, is_re
 from holdfast._core.peer import has_option
 from holdfast._core.retry import Campaign
 from holdfast._net.deadline import Deadline
+from holdfast._net.hurry import Hurry
 from holdfast._net.tcp_info import End
 from holdfast.adapters.urllib3._patience import Patience
 from holdfast.adapters.urllib3._response import ResilientResponse
@@ -48,6 +49,8 @@ class Exchange(Delivery):
     """The caller's read timeout, shared by all attempts; None until one has failed."""
     deadline: Deadline | None = None
     """Over all attempts."""
+    hurry: Hurry | None = None
+    """Finds out soon whether it arrives."""
     stays_open = False
     """The stream of the response had not come to its end."""
     campaign: Campaign | None = None

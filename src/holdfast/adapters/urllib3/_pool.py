@@ -13,6 +13,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
 from holdfast._core.idempotency import is_replayable
+from holdfast._core.reuse import why_used_up
 from holdfast._net.deadline import Deadline
 from holdfast._threads.options import current_options
 from holdfast.adapters._swap import rebuilt, swap
@@ -27,7 +28,7 @@ from holdfast.adapters.urllib3._translating import as_urlopen_raises
 from holdfast.policy import RequestOptions
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["ResilientManager", "ResilientPool", "adopt", "is_being_read"]
+__all__ = ["ResilientManager", "ResilientPool", "adopt", "is_being_read", "origin_of"]
 
 
 # Bound here: tools that record traffic put others in their place for a while.
@@ -50,6 +51,19 @@ class ResilientPool(urllib3.HTTPConnectionPool):
         if type(conn) in (_HTTP, _HTTPS) and make.__func__ in _MAKERS and _is_http_1(conn):  # type: ignore[attr-defined]
             return rebuilt(_note(self, conn), _mixin_for(conn))
         return adopt(self, conn)
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        get, call = super()._get_conn, in_progress.call
+        conn = get(timeout)
+        if call is None or not call.is_choosy:
+            return conn
+        call.is_choosy = False
+        return self._new_conn() if _leave_to_others(self, conn) else conn
+
+    def close(self) -> None:
+        close = super().close
+        self._holdfast.give_up_outposts()
+        close()
 
     def _put_conn(self, conn: Any) -> None:
         put = super()._put_conn
@@ -131,10 +145,14 @@ def is_being_read(conn: Any) -> bool:
     return response is not None and not response.isclosed()
 
 
+def origin_of(pool: Any) -> str:
+    port = pool.port or pool.ConnectionCls.default_port
+    return f"{pool.scheme}://{pool.host}:{port}"
+
+
 def _note(pool: Any, conn: Any) -> Any:
-    origin = f"{pool.scheme}://{pool.host}:{pool.port or conn.default_port}"
     beats = pool._holdfast.policy.heartbeat is not None
-    conn._holdfast = (BeatingRecord if beats else ConnectionRecord)(pool._holdfast, conn, origin)
+    conn._holdfast = (BeatingRecord if beats else ConnectionRecord)(pool._holdfast, conn, origin_of(pool))
     return conn
 
 
@@ -165,11 +183,29 @@ def _settle(pool: ResilientPool, conn: Any) -> Any:
         conn.hand_to_response()
         return None
     if entry.doomed is not None or entry.uses >= entry.last_use:
-        entry.doom(CloseReason.MAX_USES)
+        entry.doom(why_used_up(pool._holdfast.limits))
         conn.close()
     elif not conn._holdfast.lie_down():
         conn.close()
     return conn
+
+
+def _leave_to_others(pool: Any, conn: Any) -> bool:
+    """Lays a connection back, into a place that is free, and keeps its own for a new one. False: there is
+    no other place, so it is closed, to be opened anew."""
+    queue = pool.pool
+    if queue is not None:
+        # Under the queue's lock, so that no place is lost or won.
+        with queue.mutex:
+            # The last one: connections are lent from the end, and a free place there is a new connection.
+            others = list(queue.queue)
+            free = max((place for place, other in enumerate(others) if other is None), default=None)
+            if free is not None and conn._holdfast.lie_down():
+                queue.queue[free] = conn
+                return True
+    conn._holdfast.entry.doom(CloseReason.DOUBTFUL)
+    conn.close()
+    return False
 
 
 def _can_be_resent(body: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import random
 from collections.abc import Mapping
@@ -15,12 +16,15 @@ from holdfast._core.entry import Entry
 from holdfast._core.peer import HTTP_1_1, read_terms
 from holdfast._net.liveness import Look, Sight
 from holdfast._net.reading import Tap
-from holdfast._net.tcp_keepalive import apply_keepalive, read_keepalive
+from holdfast._net.tcp_info import idle_for
+from holdfast._net.tcp_keepalive import apply_keepalive, read_keepalive, sooner
+from holdfast._threads.origins import Origin, Rest
 from holdfast._threads.parking import Parked
 from holdfast._threads.weak import weakly
 from holdfast.adapters._swap import swap
 from holdfast.adapters.urllib3._context import Count, PoolContext
 from holdfast.adapters.urllib3._exchange import Exchange
+from holdfast.adapters.urllib3._foresight import why_doubted
 from holdfast.adapters.urllib3._response import ResilientResponse, resilient_response_class
 from holdfast.vocabulary import CloseReason, Phase
 
@@ -53,6 +57,8 @@ class ConnectionRecord:
         "context",
         "entry",
         "exchange",
+        "known",
+        "longest_silence",
         "look",
         "opening",
         "origin",
@@ -63,6 +69,7 @@ class ConnectionRecord:
         "preferred_response_class",
         "reached_proxy",
         "resilient_response_class",
+        "rested",
         "sends_head_alone",
         "sock",
         "tap",
@@ -89,6 +96,12 @@ class ConnectionRecord:
         """Has the socket watched while it lies in the pool; None where it cannot be."""
         self.at_rest = False
         """It lies in the pool, so the watcher may close it."""
+        self.known: Origin
+        """Whose knowledge it adds to and is judged by; of the socket it has or had last."""
+        self.rested: Rest | None = None
+        """How it lay before the request under way, if that was long enough to tell something."""
+        self.longest_silence = math.inf
+        """Seconds after which TCP keepalive breaks the silence of its socket."""
         self.pid = 0
         self.tunnel: Tunnel | None = None
         """close() forgets it; a repeat needs it again."""
@@ -126,13 +139,21 @@ class ConnectionRecord:
         self.sock = conn.sock
         self.look = Look(conn.sock)
         self.tap = Tap.into(conn.sock)
+        self.known = self.context.origins.of(_name_of(self.origin, conn))
+        self.rested = None
+        if self.context.limits.learn:
+            self.entry.last_use = min(self.entry.last_use, self.known.use_limit)
         self.parked = self._watched(conn.sock)
         self.pid = os.getpid()
         keepalive = self.context.policy.keepalive
         if keepalive is not None:
+            # So that the way to the peer is never silent for as long as it may be.
+            keepalive = sooner(keepalive, self.known.flow_limit)
             taken = [(option[0], option[1]) for option in conn.socket_options or ()]
             apply_keepalive(conn.sock, keepalive, taken)
-        self.context.note_keepalive(read_keepalive(conn.sock))
+        in_effect = read_keepalive(conn.sock)
+        self.longest_silence = math.inf if in_effect is None else in_effect.longest_silence
+        self.context.note_keepalive(in_effect)
 
     def closing(self) -> None:
         self.leave_alone()
@@ -166,7 +187,9 @@ class ConnectionRecord:
         if self.parked.park():
             return True
         self.at_rest = False
-        self.entry.doom(self.why_dead(self.sock) or CloseReason.PEER_CLOSED)
+        entry = self.entry
+        self._was_ended()
+        entry.doom(self.why_dead(self.sock) or CloseReason.PEER_CLOSED)
         return False
 
     def get_up(self) -> bool:
@@ -183,29 +206,58 @@ class ConnectionRecord:
         if parked is not None:
             parked.forget()
 
+    def hand_over(self) -> Entry:
+        """The socket is somebody else's from now on, who will count its end."""
+        self.leave_alone()
+        self.sock = self.look = self.tap = None
+        return self.entry
+
     def _died(self) -> None:
         """In the watcher's thread, and nobody else has it: whoever wants it waits in ``get_up``. The
         connection object stays as it is, for it is not ours to change here."""
         sock, parked = self.sock, self.parked
         if sock is None or parked is None:
             return
+        entry = self.entry
+        self._was_ended()
         reason = self.why_dead(sock) or CloseReason.PEER_CLOSED
-        self.entry.doom(reason)
+        entry.doom(reason)
         parked.forget()
         self.sock = self.look = self.tap = None
         sock.close()
-        self.context.closed(self.origin, self.entry, reason)
+        self.context.closed(self.origin, entry, reason)
+
+    def _was_ended(self) -> None:
+        """By its peer, just now, as it lay idle."""
+        now = self.context.clock()
+        idle = idle_for(self.sock, now - self.entry.idle_since)
+        self.known.peer_closed(Rest(idle, min(idle, self.longest_silence)), self.entry.uses, now)
 
     # -- may it be lent
 
     def why_not_lend(self, sock: Any) -> CloseReason | None:
-        """Limits first, they are cheaper; then one look at the socket."""
-        reason = reuse.why_not_reuse(self.entry, self.context.limits, self.context.clock())
+        """Limits first, they are cheaper; then one look at the socket. What lay idle for long, or keeps
+        bad company, is asked about."""
+        now, entry, known = self.context.clock(), self.entry, self.known
+        reason = reuse.why_not_reuse(entry, self.context.limits, now)
         if reason is not None:
             return reason
         if self.pid != os.getpid():
             return CloseReason.FORKED
-        return self.why_dead(sock)
+        reason, idle = self.why_dead(sock), now - entry.idle_since
+        if reason is not None:
+            if reason is not CloseReason.STRAY_BYTES:
+                known.found_dead(idle, entry.uses, now)
+            return reason
+        if idle < known.carefree and entry.idle_since > known.suspect:
+            return None
+        return why_doubted(self, sock, idle, now)
+
+    def stood_the_rest(self) -> None:
+        """An answer came, after it had lain for long."""
+        rested, self.rested = self.rested, None
+        if rested is not None:
+            self.known.answered(rested, self.entry.uses, self.context.clock())
 
     def why_dead(self, sock: Any) -> CloseReason | None:
         if self.look is None or sock is not self.sock:
@@ -248,6 +300,23 @@ class ConnectionRecord:
         if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
             terms = read_terms(response.version, headers.get("connection"), headers.get("keep-alive"))
             reuse.heard(self.entry, terms, self.context.limits)
+
+
+def _name_of(origin: str, conn: Any) -> str:
+    """One name may stand for several servers, and a proxy has limits of its own."""
+    proxy = "" if conn.proxy is None else f" via {conn.proxy.host}:{conn.proxy.port}"
+    return f"{origin}{proxy}{_address_of(conn.sock)}"
+
+
+def _address_of(sock: Any) -> str:
+    try:
+        peer = sock.getpeername()
+    except (AttributeError, OSError):
+        return ""  # a stand-in
+    if isinstance(peer, (str, bytes)):
+        # Of a unix socket, where the name of the host says nothing. Any byte may be in it.
+        return f" at {ascii(peer)}"
+    return f" at {peer[0]}" if isinstance(peer, tuple) and peer else ""
 
 
 def tunnel_of(conn: Any) -> Tunnel | None:

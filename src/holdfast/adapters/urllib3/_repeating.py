@@ -20,6 +20,7 @@ from holdfast._net.deadline import DeadlineOverError
 from holdfast.adapters.urllib3._caller import Call
 from holdfast.adapters.urllib3._exchange import Exchange
 from holdfast.adapters.urllib3._faults import attach
+from holdfast.adapters.urllib3._foresight import learn_from
 from holdfast.adapters.urllib3._judging import Judgement, NotToBeRepeated, call_of, judge, judge_status
 from holdfast.adapters.urllib3._patience import Patience
 from holdfast.adapters.urllib3._record import ConnectionRecord
@@ -54,6 +55,7 @@ class RepeatingConnection(urllib3.connection.HTTPConnection):
         if not self._goes_on(judgement, patience):
             judgement = judgement.but(Verdict.REFUSED_TIMED_OUT)
         attach(error, judgement.report)
+        learn_from(record, exchange, judgement.report)
         record.context.decided(judgement.report)
         if judgement.report.verdict.repeats:
             self._send_again(exchange, judgement, patience)

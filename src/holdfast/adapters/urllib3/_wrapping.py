@@ -135,6 +135,7 @@ def take_back(target: Any) -> None:
     if original(target) is not None:
         swap_back(target)
         target._holdfast.released = True
+        target._holdfast.give_up_outposts()
 
 
 def _context(policy: Policy | None, parent: PoolContext | None) -> PoolContext:
