@@ -5,6 +5,7 @@ What it does to a connection stands in the target of a request:
     /warm/FIN_CROSSES/17    an answer that tells T, then that adversary's script; the trial is 17
     /cut/length-rst/17      executed; an answer that breaks off
     /slow/0.05/17           executed and answered, so many seconds later
+    /limit/1.5/rst/17       executed and answered; if nothing comes for 1.5 s: FIN, or with rst RST
     /early/17               answered as soon as the head was read, as a 401 or 413 would be
     anything/17             executed and answered
 """
@@ -113,11 +114,21 @@ class Server:
         if kind == "cut":
             CUTS[details[0]](peer)
             return False
+        if kind == "limit":
+            return self._keep(peer, request, float(details[0]), details[1])
         if kind == "slow":
             time.sleep(float(details[0]))
         if kind != "early":
             answer(peer, request)
         return True
+
+    def _keep(self, peer: Peer, request: Request, limit: float, how: str) -> bool:
+        """As servers with a keep-alive limit do."""
+        answer(peer, request)
+        if not peer.quiet_until(time.monotonic() + limit):
+            return True
+        {"fin": peer.fin, "rst": peer.rst}[how]()
+        return False
 
     def _provoke(self, peer: Peer, request: Request) -> None:
         moment = time.monotonic() + 3 * self._delay + _GRACE

@@ -15,7 +15,7 @@ from cases import Adversary, Path, Sky, Trial
 from namespaces import why_not
 from wire import Lab
 
-__all__ = ["TRIALS", "lab", "trials"]
+__all__ = ["TRIALS", "demand", "lab", "trials"]
 
 TRIALS = int(os.environ.get("HOLDFAST_WIRE_TRIALS", "60"))
 """Of each kind."""
@@ -23,13 +23,18 @@ SEED = int(os.environ.get("HOLDFAST_WIRE_SEED", "1"))
 DELAY = 0.015
 
 
+def demand(why_not: str | None) -> None:
+    """Skips a test where what it needs is not to be had, or fails it on CI, which must have it."""
+    if why_not is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(why_not)
+    pytest.skip(why_not)
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    reason = why_not()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    demand(why_not())
     with Lab(delay=DELAY, seed=SEED) as lab:
         yield lab
 

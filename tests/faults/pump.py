@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import os
 import random
 import select
@@ -93,6 +94,12 @@ class Pump:
     chance: random.Random
     detour: float = 0.0
     """Seconds that every packet takes longer."""
+    forgets: float = math.inf
+    """Seconds of silence after which a firewall on the way has forgotten a connection."""
+    tells: bool = False
+    """It refuses what it does not know (RST); otherwise it says nothing."""
+    latest: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
+    """When a packet of a connection last passed."""
     held: list[tuple[float, int, int, bytes]] = field(default_factory=list)
     """A heap: when it is due, its number, whereto, the packet."""
     forged: set[bytes] = field(default_factory=set)
@@ -121,7 +128,9 @@ class Pump:
         line = sys.stdin.readline()
         if not line:
             return False
-        self.detour = json.loads(line).get("detour", self.detour)
+        order = json.loads(line)
+        self.detour = order.get("detour", self.detour)
+        self.forgets, self.tells = order.get("firewall", (self.forgets, self.tells))
         answer({"counts": self.counts, "lateness": self.lateness, "step": _LATENESS_STEP})
         return True
 
@@ -143,6 +152,10 @@ class Pump:
                 client_port, server_port = server_port, client_port
             if (client_port, server_port) in self.cut_off and not packet[33] & _SYN:
                 self._refuse(packet, outward=outward)
+                return
+            if self._has_forgotten((client_port, server_port), packet):
+                if self.tells:
+                    self._refuse(packet, outward=outward)
                 return
             weather = self.weathers.get(int.from_bytes(server_port, "big"), weather)
             if outward:
@@ -170,6 +183,13 @@ class Pump:
             self.lateness[int((time.monotonic() - due) / _LATENESS_STEP)] += 1
 
     # -- the middlebox
+
+    def _has_forgotten(self, flow: tuple[bytes, bytes], packet: bytes) -> bool:
+        now = time.monotonic()
+        if not packet[33] & _SYN and now - self.latest.get(flow, now) > self.forgets:
+            return True
+        self.latest[flow] = now
+        return False
 
     def _watch(self, packet: bytes, flow: tuple[bytes, bytes]) -> None:
         if FORGE_MARK in packet:

@@ -5,7 +5,6 @@ are for. On both ends.
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from firewall import Firewall, close_without_a_word, recorded, why_no_firewall
+from on_the_wire import demand
 
 from holdfast import CloseReason, Heartbeat, Policy, SocketPool, TcpKeepalive
 from holdfast.adapters.sockets import Gone, Guard, Lines
@@ -39,11 +39,7 @@ KEEPALIVE = TcpKeepalive(idle=1, interval=1, count=3)
 
 @pytest.fixture(scope="module", autouse=True)
 def _possible() -> None:
-    reason = why_no_firewall()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    demand(why_no_firewall())
 
 
 @pytest.fixture

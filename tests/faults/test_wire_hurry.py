@@ -4,7 +4,6 @@ second try, is not."""
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cases import SERVER, Path, Sky, port
 from firewall import Firewall, echo, why_no_firewall
-from on_the_wire import lab
+from on_the_wire import demand, lab
 from wire import Lab
 
 from holdfast._net.hurry import Hurry
@@ -33,11 +32,7 @@ REQUESTS, THREADS = 300, 20
 
 @pytest.fixture(scope="module")
 def _possible() -> None:
-    reason = why_no_firewall()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    demand(why_no_firewall())
 
 
 def slowly(conn: socket.socket) -> None:

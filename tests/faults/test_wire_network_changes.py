@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from firewall import why_no_firewall
 from namespaces import inside, new_namespace
+from on_the_wire import demand
 
 from holdfast._net.network_changes import Ears, prick_up
 
@@ -28,11 +29,7 @@ _IFF_RUNNING = 0x40
 
 @pytest.fixture(scope="module")
 def _possible() -> None:
-    reason = why_no_firewall()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    demand(why_no_firewall())
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ that do."""
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
@@ -14,16 +13,18 @@ from typing import Any
 import pytest
 from cases import Path, Sky
 from firewall import Firewall, close_without_a_word, echo, recorded, why_no_firewall
-from on_the_wire import lab
+from on_the_wire import demand, lab
 from trial import close, make_manager, origin_of
 from wire import Lab
 
 from holdfast import CloseReason, HoldfastError, Policy, SocketPool
 from holdfast._core.evidence import ESTABLISHED, TcpSnapshot
-from holdfast._core.pool_entry import PROBE_AFTER
 from holdfast._net.probe import IDLE_ENOUGH, Reply, probe
 from holdfast._net.tcp_info import snapshot
 from holdfast.testing import FakeClock
+
+PROBE_AFTER = 10.0
+"""Seconds; the default of PoolLimits."""
 
 __all__ = ["lab"]
 
@@ -43,11 +44,7 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def _possible() -> None:
-    reason = why_no_firewall()
-    if reason is not None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    demand(why_no_firewall())
 
 
 @pytest.fixture

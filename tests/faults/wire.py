@@ -60,7 +60,7 @@ class Lab:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.client_namespace = _held(stack, new_namespace())
-            server_namespace = _held(stack, new_namespace())
+            self.server_namespace = server_namespace = _held(stack, new_namespace())
             self._pump = self._start_pump(stack, server_namespace)
             self._server = _started(
                 stack,
@@ -126,6 +126,12 @@ class Lab:
 
     # -- the server's side
 
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        """This thread, and what it starts, are at the far end of the wire."""
+        with inside(self.server_namespace):
+            yield
+
     def ledger(self) -> Ledger:
         told = self._server.ask(order="ledger")
         return Ledger(
@@ -155,6 +161,13 @@ class Lab:
         self._pump.ask(detour=seconds)
         yield
         self._pump.ask(detour=0.0)
+
+    @contextmanager
+    def firewall(self, seconds: float, *, tells: bool = False) -> Iterator[None]:
+        """Meanwhile a firewall on the way forgets what was silent for so long, and then drops or refuses it."""
+        self._pump.ask(firewall=(seconds, tells))
+        yield
+        self._pump.ask(firewall=(1e9, False))
 
     def connections_tried(self, path: Path, sky: Sky) -> int:
         """SYNs that were sent to this port so far."""
