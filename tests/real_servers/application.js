@@ -1,8 +1,8 @@
-// As applications.py: answers, and keeps a journal.  node application.js PORT JOURNAL IDLE_MS MAX_REQUESTS
+// As applications.py: answers, and keeps a journal.  node application.js HOST PORT JOURNAL IDLE_MS MAX_REQUESTS
 const fs = require("node:fs");
 const http = require("node:http");
 
-const [port, journal, idle, maxRequests] = process.argv.slice(2);
+const [host, port, journal, idle, maxRequests] = process.argv.slice(2);
 
 const server = http.createServer((request, response) => {
   request.resume();
@@ -15,7 +15,7 @@ const server = http.createServer((request, response) => {
 });
 server.keepAliveTimeout = Number(idle);
 server.maxRequestsPerSocket = Number(maxRequests);
-server.listen(Number(port), "127.0.0.1", 128);
+server.listen(Number(port), host, 128);
 
 process.on("SIGTERM", () => {
   server.close();

@@ -26,7 +26,7 @@ class Start(Protocol):
 
 def wrapped(server: RealServer, policy: Policy | None = None, **settings: Any) -> HTTPConnectionPool:
     """A pool whose user retries nothing: what succeeds is holdfast's work."""
-    return holdfast.wrap(HTTPConnectionPool("127.0.0.1", server.port, retries=False, **settings), policy)
+    return holdfast.wrap(HTTPConnectionPool(server.host, server.port, retries=False, **settings), policy)
 
 
 def get(pool: HTTPConnectionPool, path: str) -> None:

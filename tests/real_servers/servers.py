@@ -59,8 +59,9 @@ class RealServer:
     path = "/answer"
     path_without_hint = "/answer"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, host: str = HOST) -> None:
         self.settings = settings
+        self.host = host
         self.directory = Path(tempfile.mkdtemp(prefix=f"holdfast-{self.name}-"))
         self.journal = self.directory / "journal"
         self.log = self.directory / "log"
@@ -91,7 +92,7 @@ class RealServer:
     def start(self) -> None:
         # A port that was free a moment ago may be somebody else's by now.
         for last in (False, False, True):
-            self.port = free_port()
+            self.port = free_port(self.host)
             process = self._spawn(self.command(), drop_root=self.drops_root)
             if self._comes_up(process, self.port) and self._is_loaded():
                 return
@@ -148,7 +149,7 @@ class RealServer:
         return process
 
     def _comes_up(self, process: subprocess.Popen[bytes], port: int) -> bool:
-        return eventually(lambda: process.poll() is None and answers(port))
+        return eventually(lambda: process.poll() is None and answers(port, self.host))
 
     def _is_loaded(self) -> bool:
         return eventually(lambda: self.loads() > 0) if self.reloaded else True
@@ -198,7 +199,7 @@ class Nginx(RealServer):
                 keepalive_timeout {settings.idle}s {self.announced};
                 keepalive_requests {limit};
                 server {{
-                    listen {HOST}:{self.port};
+                    listen {self.host}:{self.port};
                     location / {{ return 200 "ok"; }}
                 }}
             }}
@@ -214,8 +215,8 @@ class AnnouncingNginx(Nginx):
     hint = "always"
     announced = "10s"
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(Settings(75, settings.max_requests))
+    def __init__(self, settings: Settings, host: str = HOST) -> None:
+        super().__init__(Settings(75, settings.max_requests), host)
 
 
 class Httpd(RealServer):
@@ -238,7 +239,7 @@ class Httpd(RealServer):
             f"""
 {modules}
 ServerName localhost
-Listen {HOST}:{self.port}
+Listen {self.host}:{self.port}
 DefaultRuntimeDir {at}
 PidFile {at}/httpd.pid
 DocumentRoot {at}/root
@@ -273,7 +274,7 @@ class Haproxy(RealServer):
         shutil.copy(HERE / "applications.py", self.directory)
         backend = self._spawn([sys.executable, "applications.py", str(self.backend_port)])
         # HAProxy tries again only after a second where it is refused.
-        assert self._comes_up(backend, self.backend_port), self._tail()
+        assert eventually(lambda: backend.poll() is None and answers(self.backend_port)), self._tail()
         super().start()
 
     def command(self) -> list[str]:
@@ -288,7 +289,7 @@ defaults
     timeout http-request {self.settings.idle}s
     timeout http-keep-alive {self.settings.idle}s
 frontend front
-    bind {HOST}:{self.port}
+    bind {self.host}:{self.port}
     default_backend back
 backend back
     server one {HOST}:{self.backend_port}
@@ -338,7 +339,7 @@ class Tomcat(RealServer):
         self.write(
             "conf/server.xml",
             f"""<Server port="-1"><Service name="Catalina">
-  <Connector address="{HOST}" port="{self.port}" protocol="HTTP/1.1" bindOnInit="false" {linger}
+  <Connector address="{self.host}" port="{self.port}" protocol="HTTP/1.1" bindOnInit="false" {linger}
              connectionTimeout="5000" keepAliveTimeout="{settings.idle}000" maxKeepAliveRequests="{limit}"/>
   <Engine name="Catalina" defaultHost="localhost">
     <Host name="localhost" appBase="webapps" autoDeploy="false">
@@ -374,7 +375,7 @@ class Node(RealServer):
     def command(self) -> list[str]:
         shutil.copy(HERE / "application.js", self.directory)
         idle, limit = self.settings.idle * 1000, self.settings.max_requests or 0
-        return ["node", "application.js", str(self.port), str(self.journal), str(idle), str(limit)]
+        return ["node", "application.js", self.host, str(self.port), str(self.journal), str(idle), str(limit)]
 
 
 class PythonServer(RealServer):
@@ -398,7 +399,7 @@ class Gunicorn(PythonServer):
         config = self.write(
             "gunicorn.conf.py",
             f"""
-bind = "{HOST}:{self.port}"
+bind = "{self.host}:{self.port}"
 worker_class = "{self.worker}"
 workers = 1
 threads = {32 if self.worker == "gthread" else 1}
@@ -423,7 +424,7 @@ class Uvicorn(PythonServer):
 
     def options(self) -> list[str]:
         return [
-            *("--host", HOST, "--port", str(self.port)),
+            *("--host", self.host, "--port", str(self.port)),
             *("--timeout-keep-alive", str(self.settings.idle), "--no-access-log", "applications:asgi"),
         ]
 
@@ -435,13 +436,13 @@ class Waitress(PythonServer):
 
     def options(self) -> list[str]:
         return [
-            *(f"--listen={HOST}:{self.port}", "--threads=8"),
+            *(f"--listen={self.host}:{self.port}", "--threads=8"),
             *(f"--channel-timeout={self.settings.idle}", "--cleanup-interval=1", "applications:wsgi"),
         ]
 
 
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
+def free_port(host: str = HOST) -> int:
+    with socket.create_server((host, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
@@ -455,10 +456,10 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = HOST) -> bool:
     """A whole answer, not only a connection: some accept before there is an application."""
     try:
-        with socket.create_connection((HOST, port), timeout=5) as sock:
+        with socket.create_connection((host, port), timeout=5) as sock:
             sock.sendall(b"GET /answer HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return sock.recv(12) == b"HTTP/1.1 200"
     except OSError:

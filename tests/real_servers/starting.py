@@ -19,9 +19,7 @@ def start() -> Iterator[Start]:
     started: list[RealServer] = []
 
     def start(kind: type[RealServer], idle: int = 1, max_requests: int | None = None) -> RealServer:
-        missing = kind.missing()
-        if missing is not None:
-            _cannot_run(f"{missing} is not installed (.ci/install_servers does it)")
+        require(kind)
         server = kind(Settings(idle, max_requests))
         started.append(server)
         server.start()
@@ -32,7 +30,12 @@ def start() -> Iterator[Start]:
         server.remove()
 
 
-def _cannot_run(reason: str) -> None:
+def require(kind: type[RealServer]) -> None:
+    """That it is installed."""
+    missing = kind.missing()
+    if missing is None:
+        return
+    reason = f"{missing} is not installed (.ci/install_servers does it)"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
