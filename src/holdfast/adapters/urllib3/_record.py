@@ -315,7 +315,7 @@ def _address_of(sock: Any) -> str:
         return ""  # a stand-in
     if isinstance(peer, (str, bytes)):
         # Of a unix socket, where the name of the host says nothing. Any byte may be in it.
-        return f" at {ascii(peer)}"
+        return f" at {peer!a}"
     return f" at {peer[0]}" if isinstance(peer, tuple) and peer else ""
 
 
