@@ -72,7 +72,9 @@ class Heart:
         self.sock, self._parked, self._look, self._tap = conn.sock, parked, look, tap
         self._entry, self._context, self._origin = record.entry, record.context, record.origin
         self._heartbeat = heartbeat
-        self._every = heartbeat.interval * (1 - heartbeat.jitter * random.random())  # noqa: S311 - spreads load
+        # Something on the way may be known to forget sooner.
+        every = min(heartbeat.interval, record.known.flow_limit / 2)
+        self._every = every * (1 - heartbeat.jitter * random.random())  # noqa: S311 - spreads load
         self._timer = Timer(weakly(self, Heart._rang))
         self._armed = False
         """The timer is set. It is not set anew at each use: when it rings, it is seen how it stands."""
