@@ -116,10 +116,20 @@ def limited(lab: Lab, how: str, method: str, count: int, threads: int, client: s
     return ride(lab, row, f"limit/{LIMIT}/{how}", idles, threads)
 
 
-def forgotten(lab: Lab, path: Path, method: str, count: int, threads: int, client: str = "holdfast") -> Row:
-    """A firewall that drops what was silent for too long, and says nothing."""
-    row = Row(f"dropped after {FORGETS:g} s, requests after {LIES:g} s", path, method, client)
-    with lab.firewall(FORGETS):
+def forgotten(
+    lab: Lab,
+    path: Path,
+    method: str,
+    count: int,
+    threads: int,
+    client: str = "holdfast",
+    *,
+    tells: bool = False,
+) -> Row:
+    """A firewall that drops what was silent for too long, and says nothing; or refuses it (``tells``)."""
+    what = "refused" if tells else "dropped"
+    row = Row(f"{what} after {FORGETS:g} s, requests after {LIES:g} s", path, method, client)
+    with lab.firewall(FORGETS, tells=tells):
         return ride(lab, row, "do", [LIES] * count, threads)
 
 
@@ -184,6 +194,8 @@ def run(lab: Lab, count: int, threads: int) -> Iterator[Row]:
         for path in (Path.PLAIN, Path.TLS_1_3, Path.CONNECT):
             for method in ("GET", "POST"):
                 yield forgotten(lab, path, method, some, threads, client)
+        for method in ("GET", "POST"):
+            yield forgotten(lab, Path.PLAIN, method, some, threads, client, tells=True)
 
 
 def show(rows: Sequence[Row], console: Console) -> None:

@@ -5,11 +5,18 @@ Numbers are for `ahead.py` to print; what is asserted here holds on a busy machi
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ahead import LEARNERS, TIMEOUT, Row, forgotten, limited
-from cases import Path
+from cases import Path, Sky
 from on_the_wire import TRIALS, lab
+from trial import close, make_manager, origin_of
+from urllib3.exceptions import HTTPError
 from wire import Lab
+
+import holdfast
+from holdfast import EndedBy, Policy, PoolLimits, Progress, TcpKeepalive
 
 __all__ = ["lab"]
 
@@ -37,6 +44,31 @@ def test_no_request_hangs_on_a_connection_that_was_forgotten_in_silence(
     assert row.executed_twice == 0
     # Only those that taught it were found out by the silence that they met.
     assert len(_that_hung(row)) <= (LEARNERS if method == "GET" else 0) + COUNT // 50
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_firewall_that_refuses_what_it_forgot_costs_nobody_a_request(lab: Lab, method: str) -> None:
+    row = forgotten(lab, Path.PLAIN, method, 100, THREADS, tells=True)
+    assert row.failed == []
+    assert row.executed_twice == 0
+
+
+def test_silence_over_tls_is_reported_as_silence(lab: Lab) -> None:
+    """Python reads it as an end of file, and a reset looks the same."""
+    with lab.client(), lab.firewall(0.5):
+        manager = make_manager(Path.TLS_1_3, Sky.CLEAR, lab.client_context())
+        unasked = PoolLimits(learn=False, probe_unsafe_after=None)
+        holdfast.wrap(manager, Policy(limits=unasked, keepalive=TcpKeepalive(user_timeout=1.0)))
+        url = f"{origin_of(Path.TLS_1_3, Sky.CLEAR)}/do"
+        first, second = lab.numbers(2)
+        manager.request("GET", f"{url}/{first}")
+        time.sleep(1.0)  # what the firewall wants
+        with pytest.raises(HTTPError) as caught:
+            manager.request("POST", f"{url}/{second}", body=b"x")
+        report = holdfast.report(caught.value)
+        close(manager)
+    assert report is not None
+    assert (report.ended_by, report.progress) == (EndedBy.SILENCE, Progress.MAYBE_PROCESSED)
 
 
 def _that_hung(row: Row) -> list[float]:
