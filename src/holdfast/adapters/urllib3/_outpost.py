@@ -28,17 +28,19 @@ MOST = 64
 """At the same time, in this process."""
 STEP = 0.25
 """Of the idle age at which it was set up: so often it says that it is still there."""
-STEPS = 12
+STEPS = 14
 """After which it is given up. What has outlived the limit four times over shows no more by staying."""
 LONGEST = 600.0
 """Seconds, whatever the limit."""
 SHORTEST = 0.25
 """Seconds between two steps. A limit is refuted by what outlives it by two seconds at the least, for so late
 servers are; one that stayed for four times a limit of half a second would never show that it is gone."""
-PROBATION = 0.5
-"""Seconds within which the request that goes out in its place should be answered. There are servers that
-serve one connection at a time, and proxies that are at their limit: there it would be in the way, for as long
-as it stays. Who is only slow loses nothing but the news of a limit that was raised."""
+PROBATION = 2
+"""Steps that are shorter, at which it is looked at what became of the request that went out in its place."""
+SOON = 0.25
+"""Seconds. Such a request should be answered within two of them. There are servers that serve one connection
+at a time, and proxies that are at their limit: there the outpost would be in the way for as long as it stays.
+Who is only slow loses nothing but the news of a limit that was raised."""
 
 _all: weakref.WeakSet[Outpost] = weakref.WeakSet()
 _fork_safe = ForkSafeLock()
@@ -75,6 +77,8 @@ class Outpost:
         self._entry = entry = record.hand_over()
         self._successor = weakref.ref(record)
         """Goes on without the socket, and opens another one."""
+        self._waits: object = None
+        """What that waited for at the last step."""
         self._step = min(max((self._clock() - entry.idle_since) * STEP, SHORTEST), LONGEST / STEPS)
         self._steps = 0
         self._parked = Parked(sock.fileno(), weakly(self, Outpost._ended))
@@ -84,7 +88,7 @@ class Outpost:
 
     def set_up(self) -> None:
         if self._parked.park():
-            wait = self._step if self._steps else min(self._step, PROBATION)
+            wait = self._step if self._steps >= PROBATION else min(self._step, SOON)
             the_watcher().set(self._timer, time.monotonic() + wait)
         else:
             self._ended()
@@ -107,7 +111,7 @@ class Outpost:
             return
         self._origin.still_open(*self._idle())
         self._steps += 1
-        if self._steps == 1 and self._is_in_the_way():
+        if self._steps <= PROBATION and self._is_in_the_way():
             self._end(CloseReason.LEARNED_LIMIT)
             self._origin.outpost = _claimed
         elif self._steps < STEPS:
@@ -116,8 +120,10 @@ class Outpost:
             self._end(CloseReason.LEARNED_LIMIT)
 
     def _is_in_the_way(self) -> bool:
-        successor = self._successor()
-        return successor is not None and successor.exchange is not None
+        """The request that waited at the last step does so still."""
+        successor, waited = self._successor(), self._waits
+        self._waits = None if successor is None or self._steps == PROBATION else successor.exchange
+        return waited is not None and successor is not None and successor.exchange is waited
 
     def _idle(self) -> tuple[float, float]:
         """Seconds, and now."""
