@@ -193,3 +193,21 @@ def test_a_child_opens_its_own_connection_and_leaves_the_parents_alone(
     by_connection = {entry.target: entry.connection for entry in server.ledger}
     assert by_connection == {"/parent/1": 1, "/child": 2, "/parent/2": 1}
     pool.close()
+
+
+def test_what_fails_on_a_socket_that_somebody_else_put_into_a_connection_is_explained(
+    fault_server: StartFaultServer,
+) -> None:
+    server = fault_server(on_reuse(Fault.READ_THEN_CLOSE))
+    with holdfast.wrap(HTTPConnectionPool(server.host, server.port)) as pool:
+        conn: Any = pool._new_conn()
+        conn.sock = socket.create_connection((server.host, server.port))
+        conn.request("GET", "/")
+        conn.getresponse().read()
+        conn.request("POST", "/", body=b"x")
+        with pytest.raises(OSError, match="closed connection") as caught:
+            conn.getresponse()
+        report = holdfast.report(caught.value)
+        assert report is not None
+        assert report.reused
+        conn.close()

@@ -96,8 +96,8 @@ class ConnectionRecord:
         """Has the socket watched while it lies in the pool; None where it cannot be."""
         self.at_rest = False
         """It lies in the pool, so the watcher may close it."""
-        self.known: Origin
-        """Whose knowledge it adds to and is judged by; of the socket it has or had last."""
+        self.known: Origin = context.origins.of(origin)
+        """Whose knowledge it adds to and is judged by: of the socket it opened last, at its address."""
         self.rested: Rest | None = None
         """How it lay before the request under way, if that was long enough to tell something."""
         self.longest_silence = math.inf
