@@ -129,24 +129,27 @@ def test_no_place_is_lost_or_won(fault_server: StartFaultServer, fake_clock: Fak
     server = fault_server([])
     with make_pool(server, fake_clock, maxsize=5, block=block) as pool:
 
+        def act(chance: random.Random, target: str) -> None:
+            share = chance.random()
+            if share < 0.3:
+                fake_clock.advance(NEAR)
+                know(pool, server)
+            elif share < 0.6:
+                pool.request("GET", target, pool_timeout=20)
+            elif share < 0.95:
+                pool.request("POST", target, body=b"x", pool_timeout=20)
+            elif share < 0.97:
+                server.hang_up()
+            else:
+                with pool.urlopen("GET", target, preload_content=False, pool_timeout=20) as answer:
+                    answer.read()
+
         def work(seed: int) -> None:
             chance = random.Random(seed)
             for number in range(125):
-                act = chance.random()
-                if act < 0.3:
-                    fake_clock.advance(NEAR)
-                    know(pool, server)
-                elif act < 0.6:
-                    assert pool.request("GET", f"/{seed}-{number}", pool_timeout=20).status == 200
-                elif act < 0.95:
-                    # The server hangs up in the middle of some.
-                    with suppress(ProtocolError):
-                        pool.request("POST", f"/{seed}-{number}", body=b"x", pool_timeout=20)
-                elif act < 0.97:
-                    server.hang_up()
-                else:
-                    with pool.urlopen("GET", "/x", preload_content=False, pool_timeout=20) as answer:
-                        answer.read()
+                # The server hangs up in the middle of some, and of their repeats.
+                with suppress(ProtocolError):
+                    act(chance, f"/{seed}-{number}")
 
         with ThreadPoolExecutor(8) as threads:
             for done in [threads.submit(work, seed) for seed in range(8)]:
@@ -186,6 +189,21 @@ def test_when_the_network_has_changed_everybody_is_asked_once(wrapped: HTTPConne
     fill(wrapped, 3)
     stats = holdfast.stats(wrapped)
     assert (stats.probes, stats.opened) == ({Reply.ANSWERED: 3}, 3)
+
+
+def test_nobody_is_asked_where_that_is_switched_off(fault_server: StartFaultServer) -> None:
+    server = fault_server([])
+    unasked = Policy(limits=PoolLimits(probe_after=None, probe_unsafe_after=None))
+    with holdfast.wrap(HTTPConnectionPool(server.host, server.port, maxsize=3), unasked) as pool:
+        fill(pool, 2)
+        time.sleep(HEARD_OF)
+        _network_news._tell()
+        pool.request("GET", "/safe")
+        assert holdfast.stats(pool).opened == 2
+        _network_news._tell()
+        pool.request("POST", "/unsafe", body=b"x")  # goes out on one that is beyond doubt
+        stats = holdfast.stats(pool)
+        assert (stats.probes, stats.opened) == ({}, 3)
 
 
 def test_after_a_suspension_everybody_is_asked(

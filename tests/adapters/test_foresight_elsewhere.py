@@ -34,7 +34,7 @@ HEARD_OF = 1.1
 # -- TLS and proxies
 
 
-@pytest.mark.parametrize(
+every_way = pytest.mark.parametrize(
     ("via", "tls"),
     [
         (Via.DIRECT, False),
@@ -44,6 +44,9 @@ HEARD_OF = 1.1
         (Via.CONNECT, True),
     ],
 )
+
+
+@every_way
 def test_one_is_kept_whatever_leads_there(
     fault_server: StartFaultServer,
     fake_clock: FakeClock,
@@ -68,6 +71,28 @@ def test_one_is_kept_whatever_leads_there(
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert set(holdfast.stats(manager).closed) <= {CloseReason.PEER_CLOSED, CloseReason.PEER_RESET}
+
+
+@every_way
+def test_a_post_is_as_choosy_whatever_leads_there(
+    fault_server: StartFaultServer,
+    fake_clock: FakeClock,
+    client: MakeClient,
+    server_tls: ssl.SSLContext,
+    via: Via,
+    tls: bool,
+) -> None:
+    server = fault_server([], via=via, ssl_context=server_tls if tls else None)
+    manager: Any = client(server, Policy(clock=fake_clock), retries=False, maxsize=3)
+    manager.request("GET", server.url)
+    (name,) = manager._holdfast.origins._in_use
+    manager._holdfast.origins.load(knowledge(name))
+    fake_clock.advance(LIMIT - 0.08)
+    for method in ("POST", "GET"):
+        assert manager.request(method, server.url, body=b"x").status == 200
+    stats = holdfast.stats(manager)
+    assert (stats.opened, stats.idle, stats.closed) == (2, 2, {})
+    assert server.ledger.count("POST", "/") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")

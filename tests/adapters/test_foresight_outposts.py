@@ -326,6 +326,7 @@ def test_a_server_that_serves_one_connection_at_a_time_is_not_kept_from_the_next
             # It would be in the way for a minute.
             assert pool.request("GET", "/", retries=False, timeout=PATIENCE).status == 200
             fake_clock.advance(LIMIT)
+        eventually(lambda: holdfast.stats(pool).open == 1)
         stats = holdfast.stats(pool)
         assert (stats.parked, stats.closed) == (0, {CloseReason.LEARNED_LIMIT: 3})
         adds_up(pool)

@@ -62,9 +62,13 @@ def _ask_peer(record: ConnectionRecord, sock: Any, rest: Rest, unsafe: Call | No
     """``unsafe``: the call that must not go out if nobody answers for the connection."""
     if tcp_socket(sock) is None:
         return None  # it never leaves this machine, or only its maker knows how it does
-    reply, known = probe(sock), record.known
+    limits, known = record.context.limits, record.known
+    if (limits.probe_after if unsafe is None else limits.probe_unsafe_after) is None:
+        reply = Reply.UNKNOWN  # nobody is to be asked
+    else:
+        reply = probe(sock)
+        record.context.tally.count(reply)
     now = record.context.clock()
-    record.context.tally.count(reply)
     if reply is Reply.SILENT:
         known.fell_silent(rest, now)
         return CloseReason.UNANSWERED
