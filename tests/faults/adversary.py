@@ -6,6 +6,7 @@ What it does to a connection stands in the target of a request:
     /cut/length-rst/17      executed; an answer that breaks off
     /slow/0.05/17           executed and answered, so many seconds later
     /limit/1.5/rst/17       executed and answered; if nothing comes for 1.5 s: FIN, or with rst RST
+    /hint/1/17              executed and answered, with Keep-Alive: timeout=1
     /early/17               answered as soon as the head was read, as a 401 or 413 would be
     anything/17             executed and answered
 """
@@ -119,7 +120,7 @@ class Server:
         if kind == "slow":
             time.sleep(float(details[0]))
         if kind != "early":
-            answer(peer, request)
+            answer(peer, request, f"Keep-Alive: timeout={details[0]}" if kind == "hint" else "")
         return True
 
     def _keep(self, peer: Peer, request: Request, limit: float, how: str) -> bool:

@@ -29,7 +29,7 @@ from wire import Lab, percentile
 
 import holdfast
 
-__all__ = ["LIMIT", "Ride", "Row", "forgotten", "limited", "ride"]
+__all__ = ["LEARNERS", "LIMIT", "TIMEOUT", "Ride", "Row", "forgotten", "hinted", "limited", "ride"]
 
 DELAY = 0.015
 LIMIT = 1.0
@@ -60,6 +60,8 @@ class Row:
     client: str
     rides: list[Ride] = field(default_factory=list)
     executed_twice: int = 0
+    repeated: int = 0
+    """Requests that met the end of their connection, and were sent again unnoticed."""
     fresh: float = 0.0
     """Seconds that the same request takes on a new connection, by the median."""
 
@@ -76,6 +78,7 @@ class Rider:
     """A client with one connection, which it lets lie between two requests."""
 
     def __init__(self, lab: Lab, row: Row, kind: str) -> None:
+        self._row = row
         self._url = f"{origin_of(row.path, Sky.CLEAR)}/{kind}"
         self._method = row.method
         self._manager = make_manager(
@@ -103,6 +106,8 @@ class Rider:
         return Ride(numbers[1], time.monotonic() - began, error)
 
     def leave(self) -> None:
+        if self._row.client == "holdfast":
+            self._row.repeated += sum(holdfast.stats(self._manager).repeated.values())
         close(self._manager)
 
 
@@ -131,6 +136,14 @@ def forgotten(
     row = Row(f"{what} after {FORGETS:g} s, requests after {LIES:g} s", path, method, client)
     with lab.firewall(FORGETS, tells=tells):
         return ride(lab, row, "do", [LIES] * count, threads)
+
+
+def hinted(lab: Lab, method: str, count: int, threads: int) -> Row:
+    """A server that says ``Keep-Alive: timeout=1``, and a firewall that then forgets in silence."""
+    row = Row(f"says timeout={FORGETS:g}, then dropped", Path.PLAIN, method, "holdfast")
+    chance = random.Random(f"{lab.seed} hint {method}")
+    with lab.firewall(FORGETS):
+        return ride(lab, row, f"hint/{FORGETS:g}", [chance.uniform(0.1, LIES) for _ in range(count)], threads)
 
 
 def ride(lab: Lab, row: Row, kind: str, idles: Sequence[float], threads: int) -> Row:

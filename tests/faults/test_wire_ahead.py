@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from ahead import LEARNERS, TIMEOUT, Row, forgotten, limited
+from ahead import LEARNERS, TIMEOUT, Row, forgotten, hinted, limited
 from cases import Path, Sky
 from on_the_wire import TRIALS, lab
 from trial import close, make_manager, origin_of
@@ -51,6 +51,14 @@ def test_a_firewall_that_refuses_what_it_forgot_costs_nobody_a_request(lab: Lab,
     row = forgotten(lab, Path.PLAIN, method, 100, THREADS, tells=True)
     assert row.failed == []
     assert row.executed_twice == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_request_meets_a_silence_that_was_announced(lab: Lab, method: str) -> None:
+    row = hinted(lab, method, 150, THREADS)
+    assert row.failed == []
+    assert _that_hung(row) == []
+    assert row.repeated == 0
 
 
 def test_silence_over_tls_is_reported_as_silence(lab: Lab) -> None:
