@@ -26,7 +26,7 @@ IDLE = int(os.environ.get("HOLDFAST_REAL_IDLE", "1"))
 own scheduling costs counts for less: that is how the servers are met in the field."""
 GETS = 1000
 """For each server, after learning."""
-POSTS = 200
+GETS_FOR_A_POST = 5
 LEARNING = 3
 """Requests of each client that are not counted, for the limit is learned from them."""
 NEAR = 0.1
@@ -142,11 +142,11 @@ class Client:
 
 
 def crowd(
-    server: RealServer, setting: Setting, policy: Policy | None, path: str, seconds: float
+    server: RealServer, setting: Setting, policy: Policy | None, path: str, seconds: float, gets: int
 ) -> dict[str, Seen]:
     """By method, what all clients of one server saw."""
     rounds = round(seconds * IDLE / setting.mean_think)
-    shares = [("GET", -(-GETS // rounds)), ("POST", -(-POSTS // rounds))]
+    shares = [("GET", -(-gets // rounds)), ("POST", -(-gets // GETS_FOR_A_POST // rounds))]
     with ThreadPoolExecutor(sum(count for _, count in shares)) as threads:
         running = [
             (
@@ -163,7 +163,7 @@ def crowd(
 
 
 def crowds(
-    servers: list[tuple[RealServer, Setting]], policy: Policy | None, seconds: float
+    servers: list[tuple[RealServer, Setting]], policy: Policy | None, seconds: float, gets: int = GETS
 ) -> list[dict[str, Seen]]:
     """All servers at the same time, for about so many seconds (times ``IDLE``)."""
     with ThreadPoolExecutor(len(servers)) as threads:
@@ -175,6 +175,7 @@ def crowds(
                 policy,
                 server.path if policy is None else server.path_without_hint,
                 seconds,
+                gets,
             )
             for server, setting in servers
         ]
@@ -189,6 +190,7 @@ class Bounds:
     """Of the requests after learning."""
     opened: float
     """Times what the oracle opens."""
+    gets: int = GETS
     round_trip: float = 0.0
     """Seconds. A request that is sent so long before the limit arrives too late, and the oracle knows it: the
     server's time began half a round trip before its answer was here."""
@@ -210,7 +212,7 @@ def check(server: RealServer, setting: Setting, all_seen: dict[str, Seen], bound
         show(server, setting, method, seen, bounds)
     gets, posts = all_seen["GET"], all_seen["POST"]
     executed = server.executed()
-    assert len(gets.idles) >= GETS
+    assert len(gets.idles) >= bounds.gets
     assert gets.failed == []
     assert gets.stale <= bounds.stale * len(gets.idles)
     assert gets.opened <= bounds.opened * gets.opened_by_oracle(setting.limit - bounds.round_trip)

@@ -19,7 +19,7 @@ __all__ = ["start"]  # a fixture
 pytestmark = [pytest.mark.real_servers, pytest.mark.timeout(120 + 60 * IDLE)]
 
 SECONDS = 24.0
-"""For all servers at the same time."""
+"""For all servers at the same time, and a thousand requests."""
 
 WORST = Bounds(stale=0.01, opened=1.5)
 """The targets are 0.001 and 1.2. The first is reached here by a wide margin, where the way to the server is
@@ -27,7 +27,7 @@ short: this much is for a busy machine. The second is reached with limits of som
 left for our own scheduling (20 ms of 1 s) is a small part."""
 
 
-HINTED = Bounds(stale=0.01, opened=math.inf)
+HINTED = Bounds(stale=0.01, opened=math.inf, gets=300)
 """A hint of one second is less than what is kept off it, so such a connection carries one request."""
 
 
@@ -37,7 +37,9 @@ def test_hardly_a_request_meets_the_end_and_few_connections_are_opened_for_it(
 ) -> None:
     settings = [one for one in SETTINGS if bounds is WORST or one.kind.hint]
     servers = [(start(one.kind, one.idle), one) for one in settings]
-    seen = crowds(servers, UNHINTED if bounds is WORST else None, SECONDS)
+    seen = crowds(
+        servers, UNHINTED if bounds is WORST else None, SECONDS * bounds.gets / WORST.gets, bounds.gets
+    )
     for server, _ in servers:
         server.stop()
     for (server, setting), all_seen in zip(servers, seen, strict=True):
