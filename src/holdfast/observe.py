@@ -172,13 +172,8 @@ def stats(target: object) -> Stats:
         keepalive=context.keepalive,
         parked=sum(len(own.outposts) for own in contexts),
         probes={reply: counts[reply] for reply in Reply if counts[reply]},
-        learned=_learned_about({origin_of(pool) for pool in pools}, context),
+        learned=context.origins.tell(LearnedLimits.of, about={origin_of(pool) for pool in pools}),
     )
-
-
-def _learned_about(bases: set[str], context: PoolContext) -> dict[str, LearnedLimits]:
-    told = context.origins.tell(LearnedLimits.of)
-    return {name: limits for name, limits in told.items() if name.partition(" ")[0] in bases}
 
 
 def _counts_into(pool: Any, context: PoolContext) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
 from holdfast._core.knowledge import Knowledge, read_document
@@ -167,11 +167,17 @@ class Origins:
                 origin = self._in_use[name] = Origin(name, learner, self._fork_safe, self.clock())
             return origin
 
-    def tell(self, what: Callable[[Learner, float], ToldT | None]) -> dict[str, ToldT]:
-        """By name, what there is to tell."""
+    def tell(
+        self, what: Callable[[Learner, float], ToldT | None], about: Collection[str] | None = None
+    ) -> dict[str, ToldT]:
+        """By name, what there is to tell. ``about``: of these only (scheme, host and port)."""
         now = self.clock()
         with self._fork_safe.lock:
-            told = {name: what(learner, now) for name, learner in self.knowledge.items()}
+            told = {
+                name: what(learner, now)
+                for name, learner in self.knowledge.items()
+                if about is None or name.partition(" ")[0] in about
+            }
         return {name: one for name, one in told.items() if one is not None}
 
     def export(self) -> dict[str, Any]:
