@@ -29,7 +29,7 @@ from wire import Lab, percentile
 
 import holdfast
 
-__all__ = ["LEARNERS", "LIMIT", "TIMEOUT", "Ride", "Row", "forgotten", "hinted", "limited", "ride"]
+__all__ = ["LIMIT", "TIMEOUT", "Ride", "Row", "forgotten", "hinted", "limited", "ride"]
 
 DELAY = 0.015
 LIMIT = 1.0
@@ -38,7 +38,8 @@ NEAR = 0.06
 FORGETS, LIES = 1.0, 2.0
 """Seconds of silence after which the firewall forgets a connection, and that the clients are silent."""
 TIMEOUT = 10.0
-LEARNERS = 3
+LEARNERS = {"limit": 3, "do": 1, "hint": 0}
+"""Trials that are made one after the other, before all others at once."""
 BARE = 30
 """Trials of each row with urllib3 as it is."""
 
@@ -162,7 +163,7 @@ def ride(lab: Lab, row: Row, kind: str, idles: Sequence[float], threads: int) ->
 
     holdfast.learned().forget()
     with lab.client(), ThreadPoolExecutor(threads) as crew:
-        learners = LEARNERS if row.client == "holdfast" else 0
+        learners = LEARNERS[kind.partition("/")[0]] if row.client == "holdfast" else 0
         row.rides = some(slice(learners))
         shares = [slice(learners + first, None, threads) for first in range(threads)]
         row.rides += [one for rides in crew.map(some, shares) for one in rides]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from ahead import LEARNERS, TIMEOUT, Row, forgotten, hinted, limited
+from ahead import TIMEOUT, Row, forgotten, hinted, limited
 from cases import Path, Sky
 from on_the_wire import TRIALS, lab
 from trial import close, make_manager, origin_of
@@ -34,16 +34,19 @@ def test_a_limit_is_learned_before_it_costs_much(lab: Lab, how: str, method: str
     assert row.executed_twice == 0
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("path", [Path.PLAIN, Path.TLS_1_3, Path.CONNECT], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [(Path.PLAIN, "GET"), (Path.PLAIN, "POST"), (Path.TLS_1_3, "GET"), (Path.CONNECT, "POST")],
+    ids=lambda one: getattr(one, "name", one),
+)
 def test_no_request_hangs_on_a_connection_that_was_forgotten_in_silence(
     lab: Lab, path: Path, method: str
 ) -> None:
     row = forgotten(lab, path, method, COUNT // 2, THREADS)
     assert row.failed == []
     assert row.executed_twice == 0
-    # Only those that taught it were found out by the silence that they met.
-    assert len(_that_hung(row)) <= (LEARNERS if method == "GET" else 0) + COUNT // 50
+    # Only those that taught it were found out by the silence that they met, or a few on a busy machine.
+    assert len(_that_hung(row)) <= COUNT // 50
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
