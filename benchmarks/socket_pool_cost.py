@@ -3,7 +3,7 @@ as long as the least there is, and less than in every other pool?
 
     python benchmarks/socket_pool_cost.py [--quick] [--heats N]
 
-The exit status is 0 for yes, 1 for no, 2 if it could not run. Needs the extra ``holdfast[benchmarks]``.
+The exit status is 0 for yes, 1 for no, 2 if it could not run, 3 if this run cannot tell. Needs the extra ``holdfast[benchmarks]``.
 See README.md beside this file.
 """
 
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 def _tell(times: Times, circumstances: Circumstances) -> int:
     to_floor = times.ratio(_OURS, _FLOOR)
     slower = [name for name in _OTHERS if times.ratio(name, _OURS).low <= 1]
-    answer = to_floor.high <= LIMIT and not slower
+    fails, holds = bool(slower) or to_floor.low > LIMIT, to_floor.high <= LIMIT
     print(QUESTION)
-    print("Yes." if answer else "No.")
-    if to_floor.high > LIMIT:
+    print("No." if fails else "Yes." if holds else "This run cannot tell: the limit lies within the range.")
+    if not holds:
         print(f"  it takes {to_floor} times the floor")
     for name in slower:
         print(f"  {name} takes {times.ratio(name, _OURS)} times as long as holdfast")
@@ -67,7 +67,7 @@ def _tell(times: Times, circumstances: Circumstances) -> int:
             f"{times.ratio(name, _FLOOR)!s:>22}  {times.ratio(name, _OURS)!s:>22}"
         )
     print(f"\n{circumstances}")
-    return 0 if answer else 1
+    return 1 if fails else 0 if holds else 3
 
 
 if __name__ == "__main__":
