@@ -105,6 +105,7 @@ def test_a_child_that_ends_by_exit_leaves_the_parents_connections_alone() -> Non
 def test_ctrl_c_while_waiting_leaves_the_pool_sound() -> None:
     with Peer() as peer:
         code = textwrap.dedent(BEGINNING) + textwrap.dedent("""
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if in a shell's background
             small = SocketPool(address, maxsize=1)
             held = small.acquire()
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()

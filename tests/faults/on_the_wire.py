@@ -17,7 +17,7 @@ from wire import Lab
 
 __all__ = ["TRIALS", "demand", "lab", "trials"]
 
-TRIALS = int(os.environ.get("HOLDFAST_WIRE_TRIALS", "60"))
+TRIALS = int(os.environ.get("HOLDFAST_WIRE_TRIALS", "30"))
 """Of each kind."""
 SEED = int(os.environ.get("HOLDFAST_WIRE_SEED", "1"))
 DELAY = 0.015

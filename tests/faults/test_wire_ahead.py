@@ -10,7 +10,7 @@ import time
 import pytest
 from ahead import TIMEOUT, Row, forgotten, hinted, limited
 from cases import Path, Sky
-from on_the_wire import TRIALS, lab
+from on_the_wire import lab
 from trial import close, make_manager, origin_of
 from urllib3.exceptions import HTTPError
 from wire import Lab
@@ -22,7 +22,8 @@ __all__ = ["lab"]
 
 pytestmark = [pytest.mark.wire, pytest.mark.timeout(300)]
 
-COUNT = 5 * min(TRIALS, 60)
+COUNT = 300
+"""What one in a hundred is of."""
 THREADS = 50
 
 

@@ -1,7 +1,8 @@
 """One trial from the client's side: connect, be answered, wait for the moment, send, compare.
 
-The client is as its user would make it: a manager, wrapped with the default policy (only a listener
-is added, which takes notes), one request at a time, never an Idempotency-Key.
+The client is as its user would make it: a manager, wrapped with the default policy, one request at a time,
+never an Idempotency-Key. A listener is added, which takes notes; and a clock, by which each client learns for
+itself only: the second would stay out of the way of what the first has met.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _listen(event: Event) -> None:
         _notes.attempts.append((event.progress.name, event.verdict.name))
 
 
-_POLICY = holdfast.Policy(listener=_listen)
+_POLICY = holdfast.Policy(listener=_listen, clock=time.monotonic)
 
 
 def let_clients_be_late() -> None:
