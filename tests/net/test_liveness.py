@@ -166,3 +166,22 @@ def test_bytes_that_openssl_holds_already_are_bytes(tls_pair: tuple[ssl.SSLSocke
     assert client.recv(6) == b"answer"
     assert client.pending() == 6
     assert Look(client)() is Sight.BYTES
+
+
+class WithoutGettimeout:
+    """As urllib3 wraps a pyOpenSSL connection."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self.socket = tls
+        self.fileno, self.recv = tls.fileno, tls.recv
+        self.settimeout, self.pending = tls.settimeout, tls.pending
+
+
+def test_a_socket_that_does_not_tell_its_timeout_is_looked_at_and_keeps_it(
+    tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket],
+) -> None:
+    client, _ = tls_pair
+    client.settimeout(7.0)
+    wait_until_something_happened(client)  # the tickets
+    assert Look(WithoutGettimeout(client))() is Sight.QUIET
+    assert client.gettimeout() == 7.0

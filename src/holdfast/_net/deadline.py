@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from holdfast._net.timeouts import timeout_of
+
 __all__ = ["Deadline", "DeadlineOverError"]
 
 # A timeout of 0 means non-blocking to a socket, which is not what "nearly over" means.
@@ -41,4 +43,4 @@ class Deadline:
 
     def hurry(self, sock: Any) -> None:
         """Lets the next operation of the socket take no longer than what is left."""
-        sock.settimeout(self.shorten(sock.gettimeout()))
+        sock.settimeout(self.shorten(timeout_of(sock)))

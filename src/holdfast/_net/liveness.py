@@ -13,6 +13,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
+from holdfast._net.timeouts import timeout_of
+
 __all__ = ["Look", "Sight"]
 
 
@@ -36,7 +38,6 @@ class PooledSocket(Protocol):
 
     def fileno(self) -> int: ...
     def recv(self, bufsize: int, flags: int = ..., /) -> bytes: ...
-    def gettimeout(self) -> float | None: ...
     def settimeout(self, value: float | None, /) -> None: ...
 
 
@@ -84,7 +85,7 @@ class Look:
         """A readable TLS socket may hold no data at all: TLS 1.3 session tickets arrive after the
         handshake and poll cannot tell them from an answer. Reading is the only way to know."""
         sock = self._sock
-        timeout = sock.gettimeout()
+        timeout = timeout_of(sock)
         sock.settimeout(0.0)
         try:
             return _sight(sock.recv(1))
