@@ -2,7 +2,7 @@
 
 It is what :meth:`PoolCore.lend` does, written out, as :meth:`Lease.release` has
 :meth:`PoolCore.give_back` written out: two calls more in each lease cost as much as a quarter of the floor in
-``benchmarks/socket_pool_cost.py``. ``tests/threads/test_lending.py`` holds both to the rule machine.
+``benchmarks/socket_pool_cost.py``. ``tests/core/test_pool_machine_written_out.py`` holds both to the rules.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Lender(ABC, Generic[SocketT]):
     def acquire(self, timeout: float | None = None) -> Lease[SocketT]:
         """Lends a connection: an idle one, the one used last, or a new one, or waits for one.
 
-        ``timeout``: seconds for waiting and connecting together. Default: the pool's ``acquire_timeout``.
+        ``timeout``: seconds for waiting and connecting together; 0 does not wait. Default: the pool's
+        ``acquire_timeout``. Callers are served in the order they came.
+
         Raises :class:`~holdfast.errors.AcquireTimeoutError`, :class:`~holdfast.errors.ConnectError`,
         :class:`~holdfast.errors.TooManyWaitingError` or :class:`~holdfast.errors.PoolClosedError`.
         """
