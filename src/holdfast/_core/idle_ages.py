@@ -225,7 +225,7 @@ class IdleAges:
     def _drop_outlier(self, now: float) -> None:
         ages = sorted(self._recent)
         # Of two, neither is the odd one; and the latest may be the first of a limit that was lowered.
-        if self._merged or len(ages) < 3 or self._recent[-1] == ages[0]:  # noqa: PLR2004
+        if self._merged or len(ages) < 3 or self._recent[-1] == ages[0]:  # noqa: PLR2004 - see above
             return
         reach = ages[-1] - ages[0]
         gap = ages[1] - ages[0]
@@ -250,7 +250,8 @@ class IdleAges:
         ages = self._suspects.add(age, now)
         if ages:
             self._adopt(ages, now, exact=exact)
-            self._mixed = contradicted and len(ages) > 2  # noqa: PLR2004
+            # Two that agree are a lowered limit; more, at one age, come again and again: a backend.
+            self._mixed = contradicted and len(ages) > 2  # noqa: PLR2004 - see above
 
     def _adopt(self, ages: list[float], now: float, *, exact: bool) -> None:
         self.forget()

@@ -70,6 +70,6 @@ class UseCounts:
     def _is_constant(self) -> bool:
         counts = {uses for uses, _, _ in self._ends}
         # A client that uses each connection once and leaves it has a constant count of 1.
-        if len(self._ends) < _AGREE or len(counts) > 1 or min(counts) < 2:  # noqa: PLR2004
+        if len(self._ends) < _AGREE or len(counts) > 1 or min(counts) < 2:  # noqa: PLR2004 - see above
             return False
         return all(idle < max(_QUICK, outlived) for _, idle, outlived in self._ends)
