@@ -45,8 +45,8 @@ def pooled(pool: HTTPConnectionPool) -> Any:
 
 
 def wait_for_hang_up(pool: HTTPConnectionPool) -> None:
-    """Until the server has hung up on the idle connection, and the watcher has closed it."""
+    """Until the server has hung up on the idle connection, and the watcher has closed and counted it."""
     until = time.monotonic() + SECONDS_TO_HANG_UP
-    while holdfast.stats(pool).idle:
+    while (stats := holdfast.stats(pool)).idle or not stats.closed:
         assert time.monotonic() < until, "the server did not hang up"
         time.sleep(0.0005)
