@@ -7,15 +7,17 @@ from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry, State, Stimulus
 from holdfast._core.pool_sizes import PoolSizes
+from holdfast._core.waiting import Ticket
 from holdfast.policy import PoolLimits
 from holdfast.vocabulary import CloseReason
 
 
 def lent(core: PoolCore) -> PoolEntry:
-    entry = core.request(0)
-    assert isinstance(entry, PoolEntry)
-    core.opened(entry, 0, 0)
-    return entry
+    ticket = Ticket()
+    core.request(ticket, 0)
+    assert ticket.entry is not None
+    core.opened(ticket.entry, 0, 0)
+    return ticket.entry
 
 
 def test_an_entry_that_was_just_being_closed_does_not_keep_the_others_from_it() -> None:

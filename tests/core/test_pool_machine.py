@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from holdfast._core.actions import Action, Beat, Check, Close, Grant, Open, Refuse, WhyRefused
+from holdfast._core.actions import Action, Beat, Check, Close, Grant, Open, Refuse
 from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import OCCUPYING, TRANSITIONS, PoolEntry, State
@@ -134,13 +134,14 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.now < entry.old_at
             self.receive(entry)
             return
-        answer = self.core.request(self.now)
-        if isinstance(answer, Ticket):
-            self.queue.append(answer)
-        elif isinstance(answer, WhyRefused):
-            assert self.closed or self.draining or len(self.queue) == self.sizes.max_waiting
+        ticket = Ticket()
+        self.core.request(ticket, self.now)
+        if ticket.entry is not None:
+            self.receive(ticket.entry)
+        elif ticket.waits:
+            self.queue.append(ticket)
         else:
-            self.receive(answer)
+            assert self.closed or self.draining or len(self.queue) == self.sizes.max_waiting
         self.carry_out()
 
     @precondition(lambda self: self.leased)
@@ -156,10 +157,11 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leased)
     @rule(which=st.integers(0, 9))
     def the_lent_one_is_dead(self, which: int) -> None:
-        entry = self.leased.pop(which % len(self.leased))
-        other = self.core.replace(entry, CloseReason.PEER_CLOSED, self.now)
-        if other is not None:
-            self.receive(other)
+        ticket = Ticket()
+        ticket.entry = self.leased.pop(which % len(self.leased))
+        self.core.replace(ticket, CloseReason.PEER_CLOSED, self.now)
+        if ticket.entry is not None:
+            self.receive(ticket.entry)
         self.core.recheck(self.now)
         self.carry_out()
 
@@ -180,7 +182,24 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def a_waiter_gives_up(self, which: int) -> None:
         ticket = self.queue.pop(which % len(self.queue))
-        assert self.core.gave_up(ticket, self.now) is None
+        self.core.gave_up(ticket)
+        assert ticket.waits
+        self.carry_out()
+
+    @precondition(lambda self: self.queue)
+    @rule(which=st.integers(0, 9))
+    def a_waiter_is_interrupted(self, which: int) -> None:
+        self.core.hand_on(self.queue.pop(which % len(self.queue)), self.now)
+        self.carry_out()
+
+    @precondition(lambda self: self.leased or self.opening)
+    @rule(which=st.integers(0, 9))
+    def one_is_interrupted_as_he_is_lent_it(self, which: int) -> None:
+        lent = [*self.leased, *self.opening]
+        ticket = Ticket()
+        ticket.entry = entry = lent[which % len(lent)]
+        (self.leased if entry in self.leased else self.opening).remove(entry)
+        self.core.hand_on(ticket, self.now)
         self.carry_out()
 
     @precondition(lambda self: self.queue and self.leased and not (self.closed or self.draining))
@@ -193,10 +212,11 @@ class PoolMachine(RuleBasedStateMachine):
         served = ticket.entry
         assert served is not None
         if takes:
-            assert self.core.gave_up(ticket, self.now) is served
+            self.core.gave_up(ticket)
+            assert ticket.entry is served
             return
         (self.opening if served.state is State.OPENING else self.leased).remove(served)
-        assert self.core.gave_up(ticket, self.now, even_if_served=True) is None
+        self.core.hand_on(ticket, self.now)
         self.carry_out()
 
     @precondition(lambda self: self.core._asking.queued)

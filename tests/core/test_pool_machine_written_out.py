@@ -40,9 +40,11 @@ class Counter(Lender[None]):
         self._clock = lambda: machine.now
 
     def _acquire_slowly(
-        self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
-    ) -> PoolEntry:
-        self.told = (timeout, dead, why)
+        self, timeout: float | None, dead: Tether | None = None, why: CloseReason | None = None
+    ) -> Tether:
+        self.told = (timeout, dead and dead.entry, why)
+        if dead is not None:
+            dead.pool = None
         raise NotSoSimpleError
 
     def _settle(self, entry: PoolEntry) -> None:
@@ -51,7 +53,7 @@ class Counter(Lender[None]):
     def _take_back(self, tether: Tether) -> None:
         raise AssertionError("nothing is to be tidied")
 
-    def _discard(self, entry: PoolEntry, error: BaseException | None) -> None:
+    def _discard(self, tether: Tether, error: BaseException | None) -> None:
         raise AssertionError("nothing failed")
 
     def _leaked(self, entry: PoolEntry) -> None:
@@ -66,9 +68,11 @@ class WrittenOutMachine(PoolMachine):
         except NotSoSimpleError:
             return None
         assert lease._tether is on_top[-1], "newest first"
-        entry = lease._untied()
+        tether = lease._untied()
+        assert tether.pool is lease._pool, "dropped, it is missed"
+        tether.pool = None
         assert list(self.core.top) == on_top[:-1]
-        return entry
+        return tether.entry
 
     def give_back(self, entry: PoolEntry) -> None:
         entry.link = QUIET
@@ -76,6 +80,7 @@ class WrittenOutMachine(PoolMachine):
         before = entry.uses
         lease.release()
         assert entry.uses == before + 1
+        assert all(slip.pool is None for slip in self.core.top), "missed, and it lies there"
 
 
 def lease_of(pool: Counter, entry: PoolEntry) -> Lease[None]:
@@ -83,7 +88,9 @@ def lease_of(pool: Counter, entry: PoolEntry) -> Lease[None]:
     lease: Lease[None] = Lease()
     lease._pool, lease._owner = pool, get_ident()
     lease._code, lease._instruction = lease_of.__code__, 0
-    lease._tie(Tether(entry))
+    tether = Tether(entry)
+    tether.pool = pool
+    lease._tie(tether)
     return lease
 
 
@@ -101,8 +108,10 @@ class Bench:
         self.now = 0.0
         self.core = PoolCore(PoolSizes(maxsize=1), PoolLimits(idle_timeout=10, max_age=100, max_age_jitter=0))
         self.counter = Counter(self)
-        entry = self.core.request(0.0)
-        assert isinstance(entry, PoolEntry)
+        ticket = Ticket()
+        self.core.request(ticket, 0.0)
+        entry = ticket.entry
+        assert entry is not None
         assert self.core.opened(entry, 0.0, 0.0)
         entry.link = QUIET
         self.entry = entry
@@ -148,7 +157,9 @@ def test_its_rest_begins_when_it_comes_back() -> None:
 def test_nobody_takes_what_comes_back_before_one_who_waits() -> None:
     bench = Bench()
     assert bench.core.lend(0.0) is bench.entry
-    assert isinstance(bench.core.request(0.0), Ticket)
+    ticket = Ticket()
+    bench.core.request(ticket, 0.0)
+    assert ticket.waits
     assert bench.core.give_back(Tether(bench.entry), 0.0), "laid down, and not settled yet"
     with pytest.raises(NotSoSimpleError):
         bench.counter.acquire()

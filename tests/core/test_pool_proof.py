@@ -9,6 +9,7 @@ from holdfast._core.idle_place import Slip
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry
 from holdfast._core.pool_sizes import PoolSizes
+from holdfast._core.waiting import Ticket
 from holdfast.policy import Heartbeat, PoolLimits
 from holdfast.vocabulary import CloseReason
 
@@ -24,9 +25,15 @@ def pool(limits: PoolLimits = LIMITS, heartbeat: Heartbeat | None = None, maxsiz
     return PoolCore(PoolSizes(maxsize=maxsize), limits, heartbeat)
 
 
+def asked(core: PoolCore, now: float) -> PoolEntry | None:
+    ticket = Ticket()
+    core.request(ticket, now)
+    return ticket.entry
+
+
 def idle_one(core: PoolCore, now: float = 0.0) -> PoolEntry:
-    entry = core.request(now)
-    assert isinstance(entry, PoolEntry)
+    entry = asked(core, now)
+    assert entry is not None
     assert core.opened(entry, now, 0.0)
     if core.give_back(Slip(entry), now):
         core.settle(entry, now)
@@ -44,7 +51,7 @@ def test_a_doubtful_one_is_lent_only_by_the_way_that_asks() -> None:
     core = pool()
     entry = idle_one(core)
     assert core.lend(PROBE_AFTER) is None
-    assert core.request(PROBE_AFTER) is entry
+    assert asked(core, PROBE_AFTER) is entry
     assert core.outbox == []
 
 
@@ -58,7 +65,7 @@ def test_its_limit_ends_it_as_ever() -> None:
     core = pool()
     entry = idle_one(core)
     assert core.lend(LONG) is None
-    assert core.request(LONG) is not entry
+    assert asked(core, LONG) is not entry
     assert core.outbox == [Close(entry, CloseReason.IDLE_TIMEOUT)]
 
 
@@ -78,13 +85,13 @@ def test_without_a_limit_it_is_asked_all_the_same() -> None:
     core = pool(PoolLimits(idle_timeout=None, max_age=None))
     entry = idle_one(core)
     assert core.lend(PROBE_AFTER) is None
-    assert core.request(PROBE_AFTER) is entry
+    assert asked(core, PROBE_AFTER) is entry
 
 
 def test_a_use_makes_it_trusted_again() -> None:
     core = pool()
     entry = idle_one(core)
-    assert core.request(LONG - 1) is entry
+    assert asked(core, LONG - 1) is entry
     core.give_back(Slip(entry), LONG)
     assert not entry.is_doubtful(LONG + 1)
     assert core.lend(LONG + 1) is entry
@@ -98,7 +105,7 @@ def test_so_does_a_heartbeat_that_was_answered() -> None:
     core.outbox.clear()
     core.checked(entry, None, PROBE_AFTER / 2, answered=True)
     assert not entry.is_doubtful(PROBE_AFTER)
-    assert core.request(PROBE_AFTER) is entry
+    assert asked(core, PROBE_AFTER) is entry
 
 
 # -- siblings
@@ -119,13 +126,13 @@ def test_when_one_was_found_dead_the_others_are_doubtful() -> None:
     entry = suspected(core, 1.0)
     assert entry.is_doubtful(1.0)
     assert core.lend(2.0) is None
-    assert core.request(2.0) is entry
+    assert asked(core, 2.0) is entry
 
 
 def test_a_use_clears_it_of_suspicion() -> None:
     core = pool()
     entry = suspected(core, 1.0)
-    core.request(2.0)
+    asked(core, 2.0)
     core.give_back(Slip(entry), 3.0)
     assert not entry.is_doubtful(3.0)
     assert core.lend(3.0) is entry

@@ -21,14 +21,20 @@ def core() -> PoolCore:
     return PoolCore(PoolSizes(maxsize=1, max_waiting=1), LIMITS)
 
 
+def asked(core: PoolCore, now: float) -> Ticket:
+    ticket = Ticket()
+    core.request(ticket, now)
+    return ticket
+
+
 def actions(core: PoolCore) -> list[Action]:
     done, core.outbox = core.outbox, []
     return done
 
 
 def idle_one(core: PoolCore, now: float = 0.0) -> PoolEntry:
-    entry = core.request(now)
-    assert isinstance(entry, PoolEntry)
+    entry = asked(core, now).entry
+    assert entry is not None
     assert core.opened(entry, now, 0.0)
     if core.give_back(Slip(entry), now):
         core.settle(entry, now)
@@ -48,7 +54,7 @@ def test_an_expired_one_that_is_put_back_into_a_closed_pool_is_closed(core: Pool
     core.close(20.0)
     assert actions(core) == []
     core._idle.fresh[entry] = True
-    assert core.request(20.0) is WhyRefused.CLOSED
+    assert asked(core, 20.0).why_refused is WhyRefused.CLOSED
     assert actions(core) == [Close(entry, CloseReason.IDLE_TIMEOUT)] or core.idle == 0
     assert entry.state is State.CLOSED
 
@@ -56,23 +62,22 @@ def test_an_expired_one_that_is_put_back_into_a_closed_pool_is_closed(core: Pool
 def test_an_expired_one_that_is_put_back_serves_one_who_came_meanwhile(core: PoolCore) -> None:
     entry = idle_one(core)
     assert taken_as_lend_does(core) is entry
-    first = core.request(20.0)
-    assert isinstance(first, Ticket)
+    first = asked(core, 20.0)
+    assert first.waits
     core._idle.fresh[entry] = True
-    second = core.request(20.0)
-    assert isinstance(second, Ticket)
+    second = asked(core, 20.0)
     assert first.entry is not None
     assert [type(action) for action in actions(core)] == [Close, Grant]
-    assert second.entry is None
+    assert second.waits
 
 
 def test_it_does_so_even_if_no_more_may_wait(core: PoolCore) -> None:
     entry = idle_one(core)
     assert taken_as_lend_does(core) is entry
-    first = core.request(20.0)
-    assert isinstance(first, Ticket)
+    first = asked(core, 20.0)
+    assert first.waits
     core._idle.fresh[entry] = True
-    core.request(20.0)
+    asked(core, 20.0)
     assert first.entry is not None
 
 
@@ -95,8 +100,8 @@ def test_a_doomed_one_is_never_lent(core: PoolCore) -> None:
     entry = idle_one(core)
     entry.doom(CloseReason.PEER_CLOSED)
     assert core.lend(1.0) is None
-    other = core.request(1.0)
-    assert isinstance(other, PoolEntry)
+    other = asked(core, 1.0).entry
+    assert other is not None
     assert other is not entry
     assert actions(core) == [Close(entry, CloseReason.PEER_CLOSED)]
 
@@ -104,8 +109,8 @@ def test_a_doomed_one_is_never_lent(core: PoolCore) -> None:
 def test_one_that_comes_back_as_another_begins_to_wait_goes_to_him(core: PoolCore) -> None:
     entry = idle_one(core)
     assert core.lend(1.0) is entry
-    ticket = core.request(1.0)
-    assert isinstance(ticket, Ticket)
+    ticket = asked(core, 1.0)
+    assert ticket.waits
     assert core.give_back(Slip(entry), 2.0), "the flag is up"
     core.settle(entry, 2.0)
     assert ticket.entry is entry
@@ -128,15 +133,13 @@ def larger() -> PoolCore:
 
 def three_idle(core: PoolCore) -> list[PoolEntry]:
     """The one that came back last is the last."""
-    entries = [core.request(0.0) for _ in range(3)]
+    entries = [entry for _ in range(3) if (entry := asked(core, 0.0).entry) is not None]
     for entry in entries:
-        assert isinstance(entry, PoolEntry)
         core.opened(entry, 0.0, 0.0)
         entry.alarm = 10.0
     for entry in entries:
-        assert isinstance(entry, PoolEntry)
         assert not core.give_back(Slip(entry), 0.0)
-    return [entry for entry in entries if isinstance(entry, PoolEntry)]
+    return entries
 
 
 def test_one_is_found_wherever_it_lies(larger: PoolCore) -> None:

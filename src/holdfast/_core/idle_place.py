@@ -17,10 +17,12 @@ class Slip:
     """What is laid on top when an entry comes back. A driver makes its own kind of it, and finds that again if
     it takes the entry from there; wherever else the entry goes, the slip is dropped."""
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "pool")
 
     def __init__(self, entry: PoolEntry) -> None:
         self.entry = entry
+        self.pool: Any = None
+        """Whom the entry is missing in, which is the driver's business; None while it lies here."""
 
 
 class IdlePlace:

@@ -69,6 +69,7 @@ class PoolCore:
         entry.uses += 1
         entry.idle_since = now
         entry.state = IDLE
+        slip.pool = None
         self.top.append(slip)
         # Asked after it was laid down; see above.
         return self.ask_after_return or entry.alarm is None
@@ -82,41 +83,38 @@ class PoolCore:
         self._serve(now)
         self._warm(now)
 
-    def request(self, now: float, wake: object = None) -> PoolEntry | Ticket | WhyRefused:
-        """An entry that is LEASED, or OPENING and to be connected by the one who asks; a ticket if
-        he has to wait."""
+    def request(self, ticket: Ticket, now: float) -> None:
+        """Answered in the ticket, now or later. If it is later, he who asks has to wait."""
         self._serve(now)  # with what `lend` may have put back behind the back of those who wait
         if self._ended is not None:
             self._end(self._ended, now)
-            return self._ended
-        entry = None if self.waiting else self._next(now)
+            ticket.why_refused = self._ended
+            return
+        ticket.entry = None if self.waiting else self._next(now)
         self._warm(now)
-        if entry is not None:
-            return entry
+        if ticket.entry is not None:
+            return
         if self._sizes.max_waiting is not None and len(self.waiting) >= self._sizes.max_waiting:
-            return WhyRefused.TOO_MANY_WAITING
-        ticket = Ticket(now, wake)
+            ticket.why_refused = WhyRefused.TOO_MANY_WAITING
+            return
         self.waiting.append(ticket)
         self._set_flags()
         self._serve(now)
-        return ticket
 
-    def gave_up(self, ticket: Ticket, now: float, *, even_if_served: bool = False) -> PoolEntry | None:
-        """His time ran out. If he was served in that moment he gets it all the same, unless he
-        cannot take it; then it goes to the next."""
+    def gave_up(self, ticket: Ticket) -> None:
+        """His time ran out. If he was served in that moment he gets it all the same."""
+        if ticket in self.waiting:
+            self.waiting.remove(ticket)
+            self._set_flags()
+
+    def hand_on(self, ticket: Ticket, now: float) -> None:
+        """He cannot take anything any more. What he was given goes to the next."""
+        self.gave_up(ticket)
         entry = ticket.entry
-        if entry is None:
-            if ticket in self.waiting:
-                self.waiting.remove(ticket)
-                self._set_flags()
-            return None
-        if not even_if_served:
-            return entry
-        if entry.state is State.OPENING:
+        if entry is not None and entry.state is State.OPENING:
             self.retire(entry, CloseReason.CLOSED_LOCALLY, now)
-        else:
+        elif entry is not None and entry.state is State.LEASED:
             self._lay_down(entry, Stimulus.RETURN, now)
-        return None
 
     def opened(self, entry: PoolEntry, now: float, jitter: float) -> bool:
         """It is connected. False if it is retired, for the pool was closed. ``jitter``: 0 to 1, random."""
@@ -139,18 +137,18 @@ class PoolCore:
             self._warming.failed(now)
         self.retire(entry, CloseReason.FAILED, now)
 
-    def replace(
-        self, entry: PoolEntry, reason: CloseReason, now: float, *, by_new: bool = False
-    ) -> PoolEntry | None:
-        """He was lent a dead one. He gets another in its place, and does not lose his turn for it."""
-        self._close(entry, reason)
-        other = self._new(now) if by_new else self._next(now)
+    def replace(self, ticket: Ticket, reason: CloseReason, now: float, *, by_new: bool = False) -> None:
+        """He was lent a dead one. If there is another he gets it, and does not lose his turn for it."""
+        assert ticket.entry is not None
+        self._close(ticket.entry, reason)
+        ticket.entry = self._new(now) if by_new else self._next(now)
         self._serve(now)
         self._warm(now)
-        return other
 
     def retire(self, entry: PoolEntry, reason: CloseReason, now: float) -> None:
-        """Whoever has it wants it gone. Its place is free at once."""
+        """Whoever has it wants it gone. Its place is free at once. Harmless if it is gone already."""
+        if entry.state is State.CLOSED:
+            return
         if entry.state is State.LOST:
             entry.move(Stimulus.RETIRE)  # its copy was closed at the fork
             return

@@ -27,21 +27,21 @@ class Tether(Slip):
     floor in ``benchmarks/socket_pool_cost.py``. A tether goes from lease to lease, and outlives the good ones.
     """
 
-    __slots__ = ("code", "instruction", "poll", "pool", "sock", "timeout")
+    __slots__ = ("code", "instruction", "poll", "sock", "timeout")
 
-    code: CodeType
-    instruction: int
+    pool: Lender[Any] | None
 
     def __init__(self, entry: PoolEntry) -> None:
         """``entry``: connected."""
         super().__init__(entry)
         # What each lease needs of the link, so that it is one step away.
         self.poll, self.sock, self.timeout = entry.link.poll, entry.link.sock, entry.link.timeout
-        self.pool: Lender[Any] | None = None
-        """Whom it is missing in; None while no lease has it."""
+        self.code: CodeType | None = None
+        """Whose lease it is."""
+        self.instruction = 0
 
     def __del__(self) -> None:
-        pool = self.pool
+        pool = getattr(self, "pool", None)
         if pool is None:
             return
         self.pool = None
@@ -91,7 +91,7 @@ class Lease(Generic[SocketT]):
         tether = self._tether
         if tether is None or self._owner != get_ident():
             raise self._misuse("release() was called")
-        self._tether = tether.pool = None
+        self._tether = None
         pool, sock = self._pool, tether.sock
         # Closed by its user, or left with another timeout, or to be reset: then it is not ready.
         if sock.gettimeout() != tether.timeout or sock.fileno() < 0:
@@ -102,6 +102,7 @@ class Lease(Generic[SocketT]):
         entry.uses += 1
         entry.idle_since = clock()
         entry.state = IDLE
+        tether.pool = None
         core.top.append(tether)
         # Asked after it was laid down; see _core/pool.py.
         if core.ask_after_return or entry.alarm is None:
@@ -111,7 +112,7 @@ class Lease(Generic[SocketT]):
         """Closes the connection."""
         if self._tether is None or self._owner != get_ident():
             raise self._misuse("discard() was called")
-        self._pool._discard(self._untied(), None)
+        self._discard(None)
 
     @property
     def taken_at(self) -> str:
@@ -130,7 +131,7 @@ class Lease(Generic[SocketT]):
         if kind is None:
             self.release()
         else:
-            self._pool._discard(self._untied(), error)
+            self._discard(error)
 
     def __repr__(self) -> str:
         state = "released" if self._tether is None else f"uses={self._tether.entry.uses}"
@@ -139,14 +140,16 @@ class Lease(Generic[SocketT]):
     def _tie(self, tether: Tether) -> None:
         """To an entry that takes the place of the one it had."""
         self._tether = tether
-        tether.pool, tether.code, tether.instruction = self._pool, self._code, self._instruction
+        tether.code, tether.instruction = self._code, self._instruction
 
-    def _untied(self) -> PoolEntry:
+    def _untied(self) -> Tether:
         """The lease is over; whoever asked answers for the entry now."""
-        tether = self._tether
+        tether, self._tether = self._tether, None
         assert tether is not None
-        self._tether = tether.pool = None
-        return tether.entry
+        return tether
+
+    def _discard(self, error: BaseException | None) -> None:
+        self._pool._discard(self._untied(), error)
 
     def _misuse(self, what: str) -> LeaseError:
         if self._tether is None:
@@ -167,7 +170,9 @@ class Lease(Generic[SocketT]):
         )
 
 
-def _place(code: CodeType, instruction: int) -> str:
+def _place(code: CodeType | None, instruction: int) -> str:
+    if code is None:
+        return "a place that was interrupted"
     for start, end, line in code.co_lines():
         if line is not None and start <= instruction < end:
             return f"{code.co_filename}:{line}"

@@ -48,22 +48,25 @@ class Lender(ABC, Generic[SocketT]):
         except IndexError:
             tether = None
         if tether is None:
-            tether = Tether(self._acquire_slowly(timeout))
+            tether = self._acquire_slowly(timeout)
         else:
+            # From here on it is missing: dropped, as by Ctrl-C, it is a leak.
+            tether.pool = self
             entry, now = tether.entry, clock()
             if now - entry.idle_since < entry.idle_allowance and now < entry.old_at:
                 entry.state = LEASED
                 poll = tether.poll
                 if poll(0) and (reason := entry.link.look()) is not None:
-                    tether = Tether(self._acquire_slowly(timeout, entry, reason))
+                    tether = self._acquire_slowly(timeout, tether, reason)
             else:
                 # Only its limits say that it must go, and the locked way asks them again.
+                tether.pool = None
                 core.top.append(tether)
-                tether = Tether(self._acquire_slowly(timeout))
+                tether = self._acquire_slowly(timeout)
         # No __init__: it would be one more call.
         lease: Lease[SocketT] = Lease()
         lease._tether = tether
-        lease._pool = tether.pool = self
+        lease._pool = self
         lease._owner = get_ident()
         # Where it was taken, for the warning if it is dropped. Not the frame, which would keep all
         # its variables alive; and the line is reckoned when somebody asks.
@@ -74,8 +77,8 @@ class Lender(ABC, Generic[SocketT]):
 
     @abstractmethod
     def _acquire_slowly(
-        self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
-    ) -> PoolEntry:
+        self, timeout: float | None, dead: Tether | None = None, why: CloseReason | None = None
+    ) -> Tether:
         """Any other way. ``dead``, ``why``: what was lent already and must not be used."""
 
     @abstractmethod
@@ -87,7 +90,7 @@ class Lender(ABC, Generic[SocketT]):
         """It lies idle, but the rules want to think about it."""
 
     @abstractmethod
-    def _discard(self, entry: PoolEntry, error: BaseException | None) -> None:
+    def _discard(self, tether: Tether, error: BaseException | None) -> None:
         """Closes it: its lease was left by this error, or wants it so."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from holdfast._core.actions import Beat, Check, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.pool import PoolCore
@@ -36,7 +37,9 @@ LONGEST_JOIN = 1.0
 """Seconds that ``close`` waits for connections that are being opened in the background."""
 LONGEST_SLEEP = 1.0
 """Seconds. A lease that was dropped is closed by the watcher at once; but a pool of connections that are
-used once has none, and then those who wait look after it themselves."""
+used once has none, and then those who wait look after it themselves; as after whatever Ctrl-C left half done."""
+_PROVED_BY_NONE = (CloseReason.UNANSWERED, CloseReason.SUSPECT)
+"""Where another that lies in the pool is as doubtful as this one."""
 
 
 class PoolDriver(Lender[SocketT]):
@@ -97,70 +100,73 @@ class PoolDriver(Lender[SocketT]):
     # -- lending
 
     def _acquire_slowly(
-        self, timeout: float | None, dead: PoolEntry | None = None, why: CloseReason | None = None
-    ) -> PoolEntry:
+        self, timeout: float | None, dead: Tether | None = None, why: CloseReason | None = None
+    ) -> Tether:
         self._reap()
         timeout = self._acquire_timeout if timeout is None else timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        entry = dead or self._core.lend(self._clock()) or self._request(timeout, deadline)
-        if dead is not None and why is not None:
-            entry = self._replace(dead, why, timeout, deadline)
-        while entry.state is not State.OPENING:
-            reason = self._prove(entry, deadline)
-            if reason is None:
-                return entry
-            entry = self._replace(entry, reason, timeout, deadline)
-        self._connect(entry, deadline)
-        return entry
-
-    def _request(self, timeout: float | None, deadline: float | None) -> PoolEntry:
-        wake = threading.Lock()
-        with self._lock:
-            answer = self._core.request(self._clock(), wake)
-            actions = self._take_actions_locked()
-            if isinstance(answer, Ticket):
-                wake.acquire()
-        self._carry_out(actions)
-        if isinstance(answer, WhyRefused):
-            raise self._refusal(answer)
-        return self._wait(answer, timeout, deadline) if isinstance(answer, Ticket) else answer
-
-    def _replace(
-        self, entry: PoolEntry, reason: CloseReason, timeout: float | None, deadline: float | None
-    ) -> PoolEntry:
-        """The one he got is dead, and nobody had ended it: the others may be as well. For a silent one he
-        gets a new one, or he would wait for the silence of one after the other."""
-        with self._lock:
-            silent = reason is CloseReason.UNANSWERED
-            other = self._core.replace(entry, reason, self._clock(), by_new=silent)
-            self._core.recheck(self._clock())
-            actions = self._take_actions_locked()
-        self._carry_out(actions)
-        return other or self._request(timeout, deadline)
-
-    def _wait(self, ticket: Ticket, timeout: float | None, deadline: float | None) -> PoolEntry:
-        started = time.monotonic()
+        ticket = Ticket(threading.Lock())
+        ticket.wake.acquire()
         try:
-            self._sleep(ticket, math.inf if deadline is None else deadline)
+            if dead is not None and why is not None:
+                ticket.entry, dead.pool = dead.entry, None
+                entry = self._replace(ticket, why, timeout, deadline)
+            else:
+                ticket.entry = self._core.lend(self._clock())
+                entry = ticket.entry or self._request(ticket, timeout, deadline)
+            while entry.state is not State.OPENING:
+                reason = self._prove(entry, deadline)
+                if reason is None:
+                    break
+                entry = self._replace(ticket, reason, timeout, deadline)
+            else:
+                self._connect(entry, deadline)
+            tether = Tether(entry)
+            tether.pool = self
         except BaseException:
-            self._tell(lambda core, now: core.gave_up(ticket, now, even_if_served=True))
+            # Ctrl-C, or an alarm of the caller's: wherever it comes, nobody waits in his place, and no entry
+            # stays with one who is gone.
+            self._tell(lambda core, now: core.hand_on(ticket, now))
             raise
-        finally:
-            self._counts.waited(time.monotonic() - started)
-        if ticket.entry is None and ticket.why_refused is None:
+        return tether
+
+    def _request(self, ticket: Ticket, timeout: float | None, deadline: float | None) -> PoolEntry:
+        self._tell(lambda core, now: core.request(ticket, now))
+        if ticket.waits:
+            started = time.monotonic()
+            try:
+                self._sleep(ticket, math.inf if deadline is None else deadline)
+            finally:
+                self._counts.waited(time.monotonic() - started)
+        if ticket.waits:
             # His time ran out. He may be served at this very moment; the lock tells.
-            self._tell(lambda core, now: core.gave_up(ticket, now))
+            self._tell(lambda core, _: core.gave_up(ticket))
         if ticket.why_refused is not None:
             raise self._refusal(ticket.why_refused)
         if ticket.entry is None:
             raise timed_out(self.name, timeout, self._core, self._sizes)
         return ticket.entry
 
+    def _replace(
+        self, ticket: Ticket, reason: CloseReason, timeout: float | None, deadline: float | None
+    ) -> PoolEntry:
+        """The one he got is dead, and nobody had ended it: the others may be as well. For a silent one he
+        gets a new one, or he would wait for the silence of one after the other."""
+
+        def tell(core: PoolCore, now: float) -> None:
+            core.replace(ticket, reason, now, by_new=reason in _PROVED_BY_NONE)
+            core.recheck(now)
+
+        self._tell(tell)
+        return ticket.entry or self._request(ticket, timeout, deadline)
+
     def _sleep(self, ticket: Ticket, deadline: float) -> None:
         """Until he is served or refused, or his time is over."""
         left = deadline - time.monotonic()
-        while not ticket.wake.acquire(timeout=max(0.0, min(left, LONGEST_SLEEP))) and left > LONGEST_SLEEP:
-            self._reap()
+        while ticket.waits and left > 0:
+            if not ticket.wake.acquire(timeout=min(left, LONGEST_SLEEP)) and left > LONGEST_SLEEP:
+                self._reap()
+                self._tell(lambda core, now: core.timer(now))
             left = deadline - time.monotonic()
 
     def _connect(self, entry: PoolEntry, deadline: float | None) -> None:
@@ -180,9 +186,10 @@ class PoolDriver(Lender[SocketT]):
 
     def _take_back(self, tether: Tether) -> None:
         entry = tether.entry
-        reason = self._tidied(entry)
+        reason = self._tidied(tether)
         if reason is not None:
             self._retire(entry, reason)
+            tether.pool = None
         elif self._core.give_back(tether, self._clock()):
             self._settle(entry)
 
@@ -190,16 +197,17 @@ class PoolDriver(Lender[SocketT]):
         self._tell(lambda core, now: core.settle(entry, now))
         self._watch_again(entry)
 
-    def _tidied(self, entry: PoolEntry) -> CloseReason | None:
+    def _tidied(self, tether: Tether) -> CloseReason | None:
         try:
-            return self._tidy(entry)
+            return self._tidy(tether.entry)
         except Exception:  # noqa: BLE001 - the user's work is done; only the connection is of no use any more
             return CloseReason.FAILED
         except BaseException as error:
-            self._discard(entry, error)
+            self._discard(tether, error)
             raise
 
-    def _discard(self, entry: PoolEntry, error: BaseException | None) -> None:
+    def _discard(self, tether: Tether, error: BaseException | None) -> None:
+        entry = tether.entry
         reason = CloseReason.CLOSED_LOCALLY if error is None else CloseReason.FAILED
         stale = self._is_stale(entry, error)
 
@@ -209,6 +217,7 @@ class PoolDriver(Lender[SocketT]):
                 core.recheck(now)
 
         self._tell(tell)
+        tether.pool = None
 
     def _retire(self, entry: PoolEntry, reason: CloseReason) -> None:
         self._tell(lambda core, now: core.retire(entry, reason, now))
@@ -219,8 +228,10 @@ class PoolDriver(Lender[SocketT]):
 
     def _reap(self) -> None:
         while self._leaks:
-            self._counts.leaked()
-            self._retire(self._leaks.popleft(), CloseReason.LEAKED)
+            entry = self._leaks.popleft()
+            if entry in self._core.everything:
+                self._counts.leaked()
+                self._retire(entry, CloseReason.LEAKED)
 
     # -- what the watcher and workers find
 
@@ -248,7 +259,7 @@ class PoolDriver(Lender[SocketT]):
         if timeout is not None:
             check_timeout(timeout)
         self._tell(lambda core, now: core.drain(now))
-        with self._all_back:
+        with self._lock:
             return self._all_back.wait_for(lambda: not self._core.everything, timeout)
 
     def close(self) -> None:
@@ -285,7 +296,8 @@ class PoolDriver(Lender[SocketT]):
                     self._counts.closed(reason, entry.uses)
                     self._close(entry, reason)
                 case Grant(ticket, _) | Refuse(ticket, _):
-                    ticket.wake.release()
+                    with suppress(RuntimeError):  # awake already, and he looks at his ticket
+                        ticket.wake.release()
                 case Check(entry):
                     self._check(entry)
                 case Beat(entry):

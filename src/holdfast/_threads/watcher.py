@@ -197,15 +197,18 @@ class Watcher:
         if self._thread is not None or self._ended:
             return not self._ended
         thread = threading.Thread(target=self._run, name="holdfast-watcher", daemon=True)
-        self._open_locked()
         self._thread = thread
         try:
+            self._open_locked()
             thread.start()
-        except RuntimeError:
+        except BaseException as error:
+            if not thread.is_alive():
+                self._thread = None
+                self._close_locked()
+            if not isinstance(error, RuntimeError):
+                raise
             # The interpreter ends, or there are too many threads. Connections are then looked at
             # when they are lent, as they are in any case.
-            self._thread = None
-            self._close_locked()
             return False
         return True
 
@@ -241,6 +244,8 @@ class Watcher:
         while True:
             with self._lock:
                 poller = self._poller
+                if self._thread is not threading.current_thread():
+                    return  # its start was interrupted, and there may be another
                 if poller is None or self._has_nothing_to_do_locked():
                     self._thread = None
                     self._close_locked()

@@ -6,7 +6,6 @@ import logging
 import random
 import socket
 import ssl
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing_extensions import Self
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._net.connecting import Address
-from holdfast._threads.lease import Lease, Tether
+from holdfast._threads.lease import Lease
 from holdfast._threads.pool import PoolDriver
 from holdfast._threads.refusals import check_timeout
 from holdfast._threads.retrying import Retrying
@@ -151,11 +150,7 @@ class SocketPool(PoolDriver[socket.socket]):
         lease = self.acquire(timeout)
         if not lease.reused:
             return lease
-        entry = lease._untied()
-        new = self._tell(lambda core, now: core.replace(entry, CloseReason.SUSPECT, now, by_new=True))
-        assert isinstance(new, PoolEntry)
-        self._connect(new, None if timeout is None else time.monotonic() + timeout)
-        lease._tie(Tether(new))
+        lease._tie(self._acquire_slowly(timeout, lease._untied(), CloseReason.SUSPECT))
         return lease
 
     def stats(self) -> PoolStats:
