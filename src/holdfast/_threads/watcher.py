@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import socket
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from functools import partial
 from holdfast._threads.hearing import Ears, Hearing
 from holdfast._threads.polling import BROKEN, ENDED, Poller, make_poller
 from holdfast._threads.timers import Timer, Timers
+from holdfast._threads.waker import Waker
 
 __all__ = ["Timer", "Watcher", "the_watcher"]
 
@@ -32,7 +32,6 @@ Told = Callable[[int], None]
 
 log = logging.getLogger("holdfast.watcher")
 
-MOST_WAKE_BYTES = 4096
 LINGER = 0.5
 """Seconds the thread stays without anything to watch: a pool that closes its only connection often
 opens the next one soon."""
@@ -59,7 +58,7 @@ class Watcher:
         self._call_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._poller: Poller | None = None
-        self._waker: tuple[socket.socket, socket.socket] | None = None
+        self._waker: Waker | None = None
         self._sleeps_until: float = 0.0
         self._lingers_until: float | None = None
         self._ended = False
@@ -214,10 +213,8 @@ class Watcher:
 
     def _open_locked(self) -> None:
         self._poller = make_poller()
-        receiver, sender = self._waker = socket.socketpair()
-        receiver.setblocking(False)
-        sender.setblocking(False)
-        self._poller.add_waker(receiver.fileno())
+        self._waker = Waker()
+        self._poller.add_waker(self._waker.fileno())
         self._hearing.begin(self._poller)
 
     def _close_locked(self) -> None:
@@ -226,19 +223,17 @@ class Watcher:
         self._timers = Timers()
         self._close(poller, waker)
 
-    def _close(self, poller: Poller | None, waker: tuple[socket.socket, socket.socket] | None) -> None:
+    def _close(self, poller: Poller | None, waker: Waker | None) -> None:
         self._hearing.end()
         if poller is not None:
             poller.close()
-        for end in waker or ():
-            end.close()
+        if waker is not None:
+            waker.close()
 
     def _wake(self) -> None:
         waker = self._waker
         if waker is not None and threading.current_thread() is not self._thread:
-            # Full, or closed this moment: it is awake, then.
-            with suppress(OSError):
-                waker[1].send(b"\0")
+            waker.wake()
 
     def _run(self) -> None:
         while True:
@@ -320,9 +315,8 @@ class Watcher:
         self._call_lock.release()
 
     def _drain_waker_locked(self, descriptor: int) -> None:
-        if self._waker is not None and self._waker[0].fileno() == descriptor:
-            with suppress(OSError):
-                self._waker[0].recv(MOST_WAKE_BYTES)
+        if self._waker is not None and self._waker.fileno() == descriptor:
+            self._waker.drain()
 
     def _due(self) -> list[Timer]:
         with self._lock:
