@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import sys
 import threading
 import weakref
 from typing import Any
@@ -66,6 +67,20 @@ def test_wrapping_twice_is_harmless(fault_server: StartFaultServer) -> None:
     assert type(holdfast.wrap(pool, Policy(limits=PoolLimits(idle_timeout=3)))) is kind
     assert holdfast.stats(pool).requests == 1
     pool.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="every object has a dictionary there")
+def test_connections_keep_the_attributes_that_cpython_finds_ahead(fault_server: StartFaultServer) -> None:
+    """Asked once for its vars(), an object keeps them in a dictionary, and each request is dearer by
+    a twenty-fifth."""
+    server = fault_server()
+    with holdfast.wrap(HTTPConnectionPool(server.host, server.port)) as pool:
+        for number in range(2):
+            pool.request("GET", f"/r/{number}")
+            assert holdfast.stats(pool).idle == 1
+        assert pool.pool is not None
+        conn = pool.pool.queue[-1]
+        assert not any(type(one) is dict and "sock" in one for one in gc.get_referents(conn))
 
 
 def test_two_different_policies_conflict_and_nothing_changes(fault_server: StartFaultServer) -> None:

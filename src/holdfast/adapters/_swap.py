@@ -51,7 +51,7 @@ def swap(target: Any, mixin: type) -> None:
 def rebuilt(target: Any, mixin: type[_T]) -> _T:
     """A copy in the other class, for objects that nobody has seen yet. An object whose class was
     exchanged keeps its attributes in a dictionary from then on (CPython 3.11 and later), and each
-    use of one costs more."""
+    use of one costs more. So does one that was asked for its ``vars()``."""
     kind = mixed(mixin, type(target))
     copy = kind.__new__(kind)
     for name, value in vars(target).items():

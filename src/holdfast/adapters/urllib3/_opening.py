@@ -154,8 +154,8 @@ class _Unopened:
     def __init__(self, conn: OpeningConnection) -> None:
         self._conn = conn
         self._exchange = conn._holdfast.exchange
-        known = vars(conn)
-        self._state = {name: known[name] for name in self._FORGOTTEN if name in known}
+        # Not by vars(): whoever was asked for his dictionary keeps it, and each use of an attribute costs more.
+        self._state = {name: getattr(conn, name) for name in self._FORGOTTEN if hasattr(conn, name)}
 
     def restore(self) -> None:
         conn = self._conn

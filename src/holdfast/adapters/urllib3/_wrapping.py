@@ -93,8 +93,7 @@ def pooled(target: object) -> list[Any]:
 
 def is_open(conn: Any) -> bool:
     """Whether a pooled connection is open; its socket may have been closed where it lies."""
-    record = vars(conn).get("_holdfast")
-    return conn.sock is not None and (record is None or record.is_open)
+    return conn.sock is not None and (not isinstance(conn, ResilientConnection) or conn._holdfast.is_open)
 
 
 def require_same_policy(target: Any, policy: Policy | None) -> bool:
