@@ -17,24 +17,26 @@ a longer one may have been taken in part before it failed."""
 class Delivery:
     """One attempt to get one request delivered over one connection."""
 
-    # Class-level values are the start. One of these is made for every request, and most never
-    # change more than two of them.
-    sends = 0
-    """Sends that succeeded."""
-    handed_over = 0
-    """Bytes in them."""
+    # Class-level values are the start of what most requests never change or look at: one of these is made
+    # for every request.
     failed_length = 0
     """Bytes in the first send, if that one failed."""
-    complete = False
-    """The last byte of the request was handed over."""
     received = 0
     """Bytes of the response that were read from the kernel."""
     head_read = False
     """The response head was read to its end."""
-    needs_proof = False
-    """It may not be repeated unless the peer is known not to have it."""
     evidence = Evidence.NOT_ASKED
     """What the kernel said about a request that was handed over and got no answer."""
+
+    def __init__(self) -> None:
+        self.sends = 0
+        """Sends that succeeded."""
+        self.handed_over = 0
+        """Bytes in them."""
+        self.complete = False
+        """The last byte of the request was handed over."""
+        self.needs_proof = False
+        """It may not be repeated unless the peer is known not to have it."""
 
     @property
     def progress(self) -> Progress:

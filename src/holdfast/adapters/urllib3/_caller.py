@@ -30,22 +30,18 @@ _URLLIB3S_OWN = Retry.DEFAULT
 class Call:
     """One pass through ``urlopen``; each of urllib3's retries is a call of its own."""
 
-    # Class-level values are the start: one of these is made for every request, and most never change
-    # them.
+    # Class-level values are the start: one of these is made for every request, and most never change or
+    # look at them.
     options: RequestOptions | None = None
     deadline: Deadline | None = None
     campaign: Campaign | None = None
     """Made when the first attempt has failed."""
     first_retry: Retry | None = None
     """What the caller gave for the request, before urllib3 counted it down."""
-    is_governed = False
-    """Something was said about it: options, a deadline, or statuses in the policy."""
     keeps_answer = False
     """The answer that came is handed over, whatever the Retry would do because of its status."""
     key: str | None = None
     """The Idempotency-Key that holdfast has given it."""
-    is_choosy = False
-    """The connection that it was just lent is not good enough for it, though for others."""
 
     def __init__(self, pool: HTTPConnectionPool, method: str, url: str, retries: Any) -> None:
         self.pool = pool
@@ -53,6 +49,14 @@ class Call:
         self.url = url
         self.retries = retries
         """As the caller gave it: a Retry, a number, a bool, or None for the pool's."""
+        self.is_repeat = isinstance(retries, Retry) and bool(retries.history)
+        """urllib3 is repeating a request: its Retry has a history."""
+        self.is_special = self.is_repeat
+        """It was sent before, or something was said about it."""
+        self.is_governed = False
+        """Something was said about it: options, a deadline, or statuses in the policy."""
+        self.is_choosy = False
+        """The connection that it was just lent is not good enough for it, though for others."""
 
     def go_on_from(self, before: Call) -> None:
         """It repeats the request of that call."""
@@ -73,11 +77,6 @@ class Call:
         if isinstance(self.retries, Retry):
             return self.retries
         return Retry.from_int(self.retries, default=self.pool.retries)
-
-    @property
-    def is_special(self) -> bool:
-        """It was sent before, or something was said about it."""
-        return self.is_governed or self.is_repeat
 
     # -- what his Retry says
 
@@ -128,11 +127,6 @@ class Call:
         return not self.retry.allowed_methods
 
     # -- what came before
-
-    @property
-    def is_repeat(self) -> bool:
-        """urllib3 is repeating a request: its Retry has a history."""
-        return isinstance(self.retries, Retry) and bool(self.retries.history)
 
     @property
     def last_error(self) -> Exception | None:

@@ -32,25 +32,12 @@ _KEY = IDEMPOTENCY_HEADERS | {name.encode() for name in IDEMPOTENCY_HEADERS}
 class Exchange(Delivery):
     """Refers to the request while it is under way; dropped when its response head came."""
 
-    reused = False
-    """The connection had carried a request before."""
     names_key = False
     """There is an Idempotency-Key, be it one to rely on or not."""
-    names_connection = False
-    """The caller sent a Connection header himself."""
-    asks_close = False
     expects = False
     """A 100 (Continue) is awaited before the body."""
-    key: str | None = None
-    """The Idempotency-Key that holdfast adds."""
     waited = 0.0
     """Seconds waited before this attempt."""
-    patience: Patience | None = None
-    """The caller's read timeout, shared by all attempts; None until one has failed."""
-    deadline: Deadline | None = None
-    """Over all attempts."""
-    hurry: Hurry | None = None
-    """Finds out soon whether it arrives."""
     stays_open = False
     """The stream of the response had not come to its end."""
     campaign: Campaign | None = None
@@ -60,10 +47,7 @@ class Exchange(Delivery):
     """When the response before this request ended."""
     began = 0.0
     """When the answer began to be awaited; 0 before."""
-    cork: list[bytes] | None = None
-    """What is held back to go out in one send."""
     send_error: BaseException | None = None
-    response: ResilientResponse | None = None
     earlier: FailureReport | None = None
     """The attempt that this one repeats."""
     body_position: int | None = None
@@ -77,12 +61,29 @@ class Exchange(Delivery):
         options: dict[str, Any],
         connect_timeout: Any,
     ) -> None:
+        super().__init__()
         self.method = method
         self.url = url
         self.body = body
         self.headers = headers
         self.options = options
         self.connect_timeout = connect_timeout
+        self.reused = False
+        """The connection had carried a request before."""
+        self.names_connection = False
+        """The caller sent a Connection header himself."""
+        self.asks_close = False
+        self.key: str | None = None
+        """The Idempotency-Key that holdfast adds."""
+        self.patience: Patience | None = None
+        """The caller's read timeout, shared by all attempts; None until one has failed."""
+        self.deadline: Deadline | None = None
+        """Over all attempts."""
+        self.hurry: Hurry | None = None
+        """Finds out soon whether it arrives."""
+        self.cork: list[bytes] | None = None
+        """What is held back to go out in one send."""
+        self.response: ResilientResponse | None = None
         if headers is not None:
             self._read(headers)
         if body is not None and not isinstance(body, (bytes, str)):

@@ -104,7 +104,8 @@ class ResilientPool(urllib3.HTTPConnectionPool):
     def _govern(self, call: Call, options: RequestOptions | None) -> Retry:
         """Notes what was said about this request, and holds the caller's Retry to it."""
         context = self._holdfast
-        call.is_governed, call.options = True, options
+        call.is_governed = call.is_special = True
+        call.options = options
         seconds = context.deadline if options is None or options.deadline is None else options.deadline
         if seconds is not None:
             call.deadline = Deadline(seconds, context.clock)

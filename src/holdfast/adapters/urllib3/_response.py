@@ -134,23 +134,26 @@ class PlainResponse(ResilientResponse):
         head = read_plain_head(self.fp.peek(1))
         if head is None:
             return False
-        self.fp.read(head.size)
+        # Each attribute once: CPython cannot look ahead for those of a class that derives from one in C.
+        size, status, self.reason, fields, first = head
+        self.fp.read(size)
         self.version = HTTP_1_1
-        self.code = self.status = head.status
-        self.reason = head.reason
-        self.headers = self.msg = head.fields
-        self.chunked = head.first.get("transfer-encoding", "").lower() == "chunked"
-        if self.chunked:
+        self.code = self.status = status
+        self.headers = self.msg = fields
+        self.chunked = chunked = first.get("transfer-encoding", "").lower() == "chunked"
+        if chunked:
             self.chunk_left = None
-        self.length = None if self.chunked else _length(head.first.get("content-length"))
-        if head.status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
-            self.length = 0
-        if self.length is not None:
-            self.whole = head.size + self.length
-        self.will_close = "close" in head.first.get("connection", "").lower() or (
-            not self.chunked and self.length is None
+        length = None if chunked else _length(first.get("content-length"))
+        if status in (NO_CONTENT, NOT_MODIFIED) or self._method == "HEAD":  # type: ignore[attr-defined]
+            length = 0
+        self.length = length
+        if length is not None:
+            self.whole = size + length
+        connection = first.get("connection")
+        self.will_close = (connection is not None and "close" in connection.lower()) or (
+            not chunked and length is None
         )
-        self.may_say_terms = "connection" in head.first or "keep-alive" in head.first
+        self.may_say_terms = connection is not None or "keep-alive" in first
         self._judge_head()
         return True
 
