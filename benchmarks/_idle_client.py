@@ -17,8 +17,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from _idle_servers import Backend, Server, Thinking
+from holdfast._core.entry import Entry
 from holdfast._core.learning import Learner
-from holdfast._core.standing import Standing, allowance, standing
+from holdfast._core.peer import PeerTerms
+from holdfast._core.reuse import heard
+from holdfast._core.standing import Allowance, Standing, allowance, standing
+from holdfast.policy import PoolLimits
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["ONE_WAY", "Counts", "Mind", "run"]
@@ -38,8 +42,11 @@ _WORTH_TELLING = 0.5
 _SILENT_FOR = 1.0
 """Seconds after which a request that nobody acknowledges is sent again elsewhere."""
 
-_HINT_MARGIN = 1.0
-"""As ``PoolLimits.keep_alive_margin``. Its ``idle_timeout`` of 55 s is left out: it would hide the limits."""
+_PATIENCE = 4
+"""Times the age at which it was parked: so long a connection stays so, if nothing else ends it."""
+
+_LIMITS = PoolLimits(idle_timeout=None)
+"""The defaults, but for an ``idle_timeout`` of 55 s that would hide the limits."""
 
 
 class Mind(Enum):
@@ -47,7 +54,8 @@ class Mind(Enum):
 
     BLIND = "without learning"
     LEARNING = "with learning"
-    ORACLE = "an oracle that knows the limit"
+    ORACLE = "an oracle that knows the limit, and keeps to what the server says if that is less"
+    HEEDLESS = "an oracle that knows the limit, and does not care what the server says"
 
 
 @dataclass
@@ -68,6 +76,8 @@ class Counts:
 class _Connection:
     def __init__(self, backend: Backend, now: float) -> None:
         self.backend = backend
+        self.entry = Entry(now)
+        """As far as what the server said about it is concerned."""
         self.uses = 0
         self.idle_since = now
         self.ends_at = math.inf
@@ -152,6 +162,9 @@ class _World:
 
     def _lay_down(self, user: int, one: _Connection, now: float) -> None:
         self.held[user] = one
+        known = None if self.learner is None else self.learner.idle_limit(now)
+        kept = 0.0 if known is None else known.seconds - known.margin
+        heard(one.entry, PeerTerms(persistent=True, idle_timeout=self.server.hint), _LIMITS, kept)
         comes_through = one.ends_at + ONE_WAY - now < self.server.forgets
         if math.isfinite(one.ends_at) and comes_through:
             self._end_is_seen(one, max(now, one.ends_at + ONE_WAY + self._delay()))
@@ -159,25 +172,25 @@ class _World:
 
     def _expire_later(self, user: int, one: _Connection) -> None:
         turn = one.turn
-        due = one.idle_since + self._allowed(one.idle_since)
+        due = one.idle_since + self._allowed(one, one.idle_since).seconds
 
         def expire(now: float) -> None:
             if one.gone or one.turn != turn or self.held.get(user) is not one:
                 return
-            if one.idle_since + self._allowed(now) > now:
+            limits = self._allowed(one, now)
+            if one.idle_since + limits.seconds > now:
                 self._expire_later(user, one)
-                return
-            del self.held[user]
-            self._park(one, now)
+            elif limits.reason is CloseReason.LEARNED_LIMIT or not one.entry.is_hint_proved:
+                del self.held[user]
+                self._park(one, now)
+            # Else it lies until it is wanted, or its server ends it.
 
         if self.learner is not None and math.isfinite(due):
             self.at(due, expire)
 
     def _park(self, one: _Connection, now: float) -> None:
         """One that reached its limit stays open to show the real one."""
-        assert self.learner is not None
-        why = allowance(self._said(), self.learner, _RTT, now).reason
-        if self.parked is not None or why is not CloseReason.LEARNED_LIMIT:
+        if self.parked is not None:
             self._leave(one)
             return
         self.parked = one
@@ -189,7 +202,7 @@ class _World:
                 return
             idle = then - one.idle_since
             self.learner.still_open(idle, then)
-            if idle >= self.learner.parked_until(then):
+            if idle >= (self.learner.parked_until(then) or _PATIENCE * one.entry.hinted):
                 self._leave(one)
             else:
                 self._watch_parked(one, then)
@@ -209,7 +222,7 @@ class _World:
             self._serve(one, sent_at)
             self.counts.requests += 1
             if self.learner is not None:
-                self.counts.allowed.append((now, self._allowed(now)))
+                self.counts.allowed.append((now, self._allowed(one, now).seconds))
             self.at(one.idle_since, lambda then: self._lay_down(user, one, then))
             thought = self.thinking(self.server.around(one.idle_since), thoughts)
             self.at(one.idle_since + thought, want)
@@ -250,19 +263,23 @@ class _World:
         return 0.0
 
     def _may_ride(self, one: _Connection, now: float, sent_at: float) -> bool:
-        if self.mind is Mind.ORACLE:
+        if self.mind in (Mind.ORACLE, Mind.HEEDLESS):
             # By the server's count: its timer started one way before the answer was here.
             idle = sent_at - one.idle_since + ONE_WAY
-            return idle < self.server.known(one.idle_since) - ONE_WAY and one.uses < self.server.most_uses
+            known = self.server.known(one.idle_since)
+            if self.mind is Mind.ORACLE and self.server.hint is not None:
+                known = min(known, self.server.hint)
+            return idle < known - ONE_WAY and one.uses < self.server.most_uses
         idle = now - one.idle_since
         if self.learner is None:
-            return idle < self._said()
+            return idle < one.entry.idle_allowance
         return self._judge(one, idle, now, self.learner)
 
     def _judge(self, one: _Connection, idle: float, now: float, learner: Learner) -> bool:
         stands = standing(
             idle,
-            allowed=self._said(),
+            allowed=one.entry.idle_allowance,
+            allowed_unsafe=one.entry.unsafe_allowance,
             learner=learner,
             rtt=_RTT,
             unsafe=self.unsafe,
@@ -281,12 +298,8 @@ class _World:
         learner.answered(idle, one.uses, now)
         return True
 
-    def _said(self) -> float:
-        hint = self.server.hint
-        return math.inf if hint is None else hint - min(_HINT_MARGIN, hint / 2)
-
-    def _allowed(self, now: float) -> float:
-        return allowance(self._said(), self.learner, _RTT, now, can_probe=self.server.probed).seconds
+    def _allowed(self, one: _Connection, now: float) -> Allowance:
+        return allowance(one.entry.idle_allowance, self.learner, _RTT, now, can_probe=self.server.probed)
 
     def _delay(self) -> float:
         return min(self.chance.expovariate(1000), _BY_US)

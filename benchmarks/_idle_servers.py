@@ -81,9 +81,9 @@ def _always(seconds: float) -> Callable[[float], float]:
     return lambda _: seconds
 
 
-def _plain(name: str, seconds: float, late: Late = _on_time, **more: object) -> Server:
-    limit = _always(seconds)
-    return Server(name=name, backends=(Backend(limit, late),), around=limit, **more)  # type: ignore[arg-type]
+def _plain(name: str, seconds: float, late: Late = _on_time, *, around: float = 0, **more: object) -> Server:
+    backends, thoughts = (Backend(_always(seconds), late),), _always(around or seconds)
+    return Server(name=name, backends=backends, around=thoughts, **more)  # type: ignore[arg-type]
 
 
 def _counting(name: str, *, closes_behind: bool) -> Server:
@@ -131,8 +131,12 @@ SERVERS = (
     _plain("Tomcat: 1 s, 0 to 2 s late", 1, _up_to(2)),
     _plain("gunicorn, Redis: 2 s, rounds of 1 s", 2, _in_rounds(1)),
     _plain("waitress: 120 s, rounds of 30 s", 120, _in_rounds(30)),
-    _plain("Node: 6 s, says 5", 6, hint=5, missed="the hint is obeyed"),
-    _plain("says 3, keeps 5 s", 5, hint=3, missed="the hint is obeyed"),
+    _plain("httpd: 5 s, says so", 5, hint=5),
+    _plain("Tomcat: 20 s, 0 to 2 s late, says 20", 20, _up_to(2), hint=20),
+    _plain("Node: 6 s, says 5; thinking around 5", 6, hint=5, around=5),
+    _plain("Node: 6 s, says 5; thinking around 6", 6, hint=5),
+    _plain("says 3, keeps 5 s; thinking around 3", 5, hint=3, around=3),
+    _plain("says 3, keeps 5 s; thinking around 5", 5, hint=3),
     _plain("says 10, keeps 5 s", 5, hint=10),
     Server(name="changed: 10, 4, 15, 16 s", backends=(Backend(_changed),), around=_changed),
     Server(

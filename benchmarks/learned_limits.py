@@ -31,6 +31,8 @@ QUESTION = (
     f" open at most {MOST_OPENED:g} times the connections of an oracle that knows the limit?"
 )
 
+_SHOWN = (Mind.BLIND, Mind.LEARNING, Mind.ORACLE)
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -117,16 +119,18 @@ def _table(rows: list[_Row]) -> Table:
         "\nlearned",
         "\noracle",
         "times\noracle",
+        "opened,\nheedless",
     ):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.server.name,
             row.thinking,
-            *(f"{row.stale[mind]:.2f}" for mind in Mind),
+            *(f"{row.stale[mind]:.2f}" for mind in _SHOWN),
             f"{row.at_first:.1f}",
-            *(f"{row.opened[mind]:.0f}" for mind in Mind),
+            *(f"{row.opened[mind]:.0f}" for mind in _SHOWN),
             f"{row.times_oracle:.2f}",
+            f"{row.opened[Mind.HEEDLESS]:.0f}" if row.server.hint else "",
         )
     return table
 

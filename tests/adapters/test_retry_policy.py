@@ -383,7 +383,7 @@ def test_thirty_two_threads_each_get_their_own_answer() -> None:
 
     start, wrong, failed = threading.Barrier(threads), [], []
     with Peer(handler) as peer:
-        with pool_for(peer, quick(attempts=9, budget=None), maxsize=8, block=True) as pool:
+        with pool_for(peer, quick(attempts=40, budget=None), maxsize=8, block=True) as pool:
 
             def work(name: int) -> None:
                 start.wait()

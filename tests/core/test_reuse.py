@@ -52,6 +52,33 @@ def test_the_margin_takes_at_most_half_of_a_short_timeout(now: float, reason: Cl
     assert why_not_reuse(entry, LIMITS, now) is reason
 
 
+@pytest.mark.parametrize(
+    ("kept", "now", "reason"),
+    [
+        (4.0, 13.9, None),
+        (4.0, 14.0, CloseReason.HINT_EXPIRED),
+        (4.1, 14.0, None),
+        (60.0, 14.94, None),
+        (60.0, 14.96, CloseReason.HINT_EXPIRED),
+    ],
+)
+def test_a_peer_that_was_seen_to_keep_its_word_is_undercut_by_less(
+    kept: float, now: float, reason: CloseReason | None
+) -> None:
+    entry = answered(10.0)
+    heard(entry, PeerTerms(persistent=True, idle_timeout=5), LIMITS, kept)
+    assert why_not_reuse(entry, LIMITS, now) is reason
+    assert entry.unsafe_allowance == 4.0
+
+
+@pytest.mark.parametrize("kept", [0.0, 60.0])
+def test_what_is_configured_holds_whatever_the_peer_keeps(kept: float) -> None:
+    entry = answered(10.0)
+    heard(entry, PeerTerms(persistent=True, idle_timeout=90), LIMITS, kept)
+    assert (entry.idle_allowance, entry.unsafe_allowance) == (50, 50)
+    assert why_not_reuse(entry, LIMITS, 60) is CloseReason.IDLE_TIMEOUT
+
+
 def test_a_new_connection_that_was_never_used_is_bound_by_the_same_limits() -> None:
     entry = Entry(0.0)
     opened(entry, LIMITS, jitter=0.0)

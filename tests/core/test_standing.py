@@ -53,6 +53,13 @@ def test_an_unsafe_one_asks_sooner(idle: float, expected: str) -> None:
     assert stands(idle, allowed=55, unsafe=True) is Standing[expected]
 
 
+def test_a_hint_is_kept_to_more_strictly_by_an_unsafe_request() -> None:
+    assert stands(4.5, allowed=4.95, allowed_unsafe=4) is Standing.GOOD
+    assert stands(3.9, allowed=4.95, allowed_unsafe=4, unsafe=True) is Standing.DOUBTFUL
+    assert stands(4.5, allowed=4.95, allowed_unsafe=4, unsafe=True) is Standing.NOT_FOR_UNSAFE
+    assert stands(4.95, allowed=4.95, allowed_unsafe=4) is Standing.SPENT
+
+
 def test_either_question_can_be_switched_off() -> None:
     assert stands(50, allowed=55, probe_after=None) is Standing.GOOD
     assert stands(9, allowed=55, unsafe=True, probe_unsafe_after=None) is Standing.GOOD

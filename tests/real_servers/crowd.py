@@ -42,10 +42,12 @@ class Setting:
     idle: int = IDLE
     late: float = 0.0
     """Seconds beyond its limit within which it gets round to hanging up."""
+    hinted: bool = False
+    """It says so. The oracle, and those who think, keep to that."""
 
     @property
     def limit(self) -> float:
-        return self.idle + self.kind.grace
+        return self.idle if self.hinted else self.idle + self.kind.grace
 
     def think(self, chance: random.Random) -> float:
         if self.late and chance.random() < 0.5:
@@ -173,7 +175,7 @@ def crowds(
                 server,
                 setting,
                 policy,
-                server.path if policy is None else server.path_without_hint,
+                server.path if setting.hinted else server.path_without_hint,
                 seconds,
                 gets,
             )

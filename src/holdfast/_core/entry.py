@@ -16,12 +16,15 @@ class Entry:
     __slots__ = (
         "busy",
         "doomed",
+        "hinted",
         "idle_allowance",
         "idle_since",
+        "is_hint_proved",
         "last_use",
         "old_at",
         "opened_at",
         "terms",
+        "unsafe_allowance",
         "uses",
     )
 
@@ -40,6 +43,12 @@ class Entry:
         # The limits, reckoned by ``reuse`` whenever they change.
         self.idle_allowance = math.inf
         """Seconds it may lie idle and be lent without a question."""
+        self.unsafe_allowance = math.inf
+        """The same for a request that must not be executed twice."""
+        self.hinted = math.inf
+        """Seconds it may lie idle by what its peer announced."""
+        self.is_hint_proved = False
+        """The peer was seen to keep connections for about as long as it says, so little is kept off that."""
         self.old_at = math.inf
         self.last_use: float = math.inf
         """The use after which it is not kept."""

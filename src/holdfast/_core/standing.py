@@ -5,13 +5,14 @@ Nothing here claims that a connection is alive. GOOD means that nothing is known
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from holdfast._core.learning import Learner, Limit
 from holdfast.vocabulary import CloseReason
 
-__all__ = ["Allowance", "Standing", "allowance", "standing"]
+__all__ = ["Allowance", "Standing", "allowance", "scheduling", "standing"]
 
 _SCHEDULING = 0.05
 """Seconds between the decision and the first byte, on a busy machine; of a short limit a fiftieth."""
@@ -54,13 +55,15 @@ def allowance(
     *,
     can_probe: bool = True,
     spared: float = 0.0,
+    allowed_unsafe: float = math.inf,
 ) -> Allowance:
     """The smallest of what is configured and announced (``allowed``, seconds, its margin taken off:
-    ``Entry.idle_allowance``) and what was learned, with a margin for what is not known. ``rtt``: the
+    ``Entry.idle_allowance``) and what was learned, with a margin for what is not known.
+    ``allowed_unsafe``: the same as ``allowed`` for a request that must not be executed twice. ``rtt``: the
     round trip to the peer in seconds, if it is known. ``can_probe``: what the way to the peer keeps
     need not be guessed, for the kernel can be asked about a connection before it is used. ``spared``:
     seconds of the time it lay idle in which the way to the peer was not silent, thanks to TCP keepalive."""
-    smallest = Allowance(allowed, allowed, None)
+    smallest = Allowance(allowed, min(allowed, allowed_unsafe), None)
     if learner is None:
         return smallest
     idle, flow = learner.idle_limit(now), learner.flow_limit(now)
@@ -86,15 +89,18 @@ def standing(
     can_probe: bool = True,
     spared: float = 0.0,
     uses: int = 0,
+    allowed_unsafe: float = math.inf,
 ) -> Standing:
     """``idle``: seconds since its last response ended; ``uses``: requests it has carried. ``allowed``,
-    ``learner``, ``rtt``, ``can_probe`` and ``spared`` as for :func:`allowance`. ``probe_after``: seconds idle
+    ``allowed_unsafe``, ``learner``, ``rtt``, ``can_probe`` and ``spared`` as for :func:`allowance`. ``probe_after``: seconds idle
     from which it has to prove itself; 10 by default, far beyond steady use, so that a round trip is a small
     price. ``probe_unsafe_after``: the same for an unsafe request; 1 by default, since what fails under it
     cannot be repaired. ``None``: never."""
     # Where nobody asks, nobody can prove anything.
     can_probe = can_probe and probe_after is not None
-    limits = allowance(allowed, learner, rtt, now, can_probe=can_probe, spared=spared)
+    limits = allowance(
+        allowed, learner, rtt, now, can_probe=can_probe, spared=spared, allowed_unsafe=allowed_unsafe
+    )
     if idle >= limits.seconds or _is_used_up(uses, learner, now):
         return Standing.SPENT
     if unsafe and idle >= limits.unsafe:
@@ -103,6 +109,11 @@ def standing(
         return Standing.DOUBTFUL
     doubt = None if probe_after is None else _doubt_from(probe_after, learner, now) + spared
     return Standing.GOOD if doubt is None or idle < doubt else Standing.DOUBTFUL
+
+
+def scheduling(limit: float) -> float:
+    """Seconds to stay below such a limit for our own sake."""
+    return min(_SCHEDULING, limit / 50)
 
 
 def _is_used_up(uses: int, learner: Learner | None, now: float) -> bool:
@@ -124,8 +135,7 @@ def _margin(limit: Limit, rtt: float | None) -> float:
     """A request has to be there before the peer's timer ends, which started half a round trip before the
     answer was here. Of a short limit no more than half, unless the round trip alone is more."""
     way = min(_ROUND_TRIP, limit.seconds / 10) if rtt is None else rtt
-    scheduling = min(_SCHEDULING, limit.seconds / 50)
-    return max(way, min(limit.margin + way + scheduling, limit.seconds / 2))
+    return max(way, min(limit.margin + way + scheduling(limit.seconds), limit.seconds / 2))
 
 
 def _doubt_from(probe_after: float, learner: Learner | None, now: float) -> float:

@@ -50,6 +50,7 @@ class Origin:
         "_fork_safe",
         "carefree",
         "flow_limit",
+        "kept",
         "learner",
         "name",
         "outpost",
@@ -69,6 +70,8 @@ class Origin:
         """Refers to the connection that is kept open to see when the peer hangs up, if there is one."""
         self.use_limit: float = math.inf
         """Requests after which the peer hangs up without a word."""
+        self.kept = 0.0
+        """Seconds that the peer keeps an idle connection, by what was learned."""
         self.flow_limit: float = math.inf
         """Seconds of silence after which something on the way forgets the connection."""
         self.reckon(now)
@@ -111,6 +114,7 @@ class Origin:
         *,
         uses: int,
         allowed: float,
+        allowed_unsafe: float,
         rtt: float | None,
         unsafe: bool,
         now: float,
@@ -122,6 +126,7 @@ class Origin:
             stands = standing(
                 rest.idle,
                 allowed=allowed,
+                allowed_unsafe=allowed_unsafe,
                 learner=learner,
                 rtt=rtt,
                 unsafe=unsafe,
@@ -142,6 +147,7 @@ class Origin:
     def reckon(self, now: float) -> None:
         self.use_limit = self.learner.use_limit(now) or math.inf
         idle, flow = self.learner.idle_limit(now), self.learner.flow_limit(now)
+        self.kept = 0.0 if idle is None else idle.seconds - idle.margin
         self.flow_limit = math.inf if flow is None else flow.seconds
         shortest = min(self.flow_limit, math.inf if idle is None else idle.seconds)
         self.carefree = min(CAREFREE, CAREFREE_SHARE * shortest)

@@ -159,7 +159,9 @@ class PoolLimits:
     keep_alive_margin: float = 1.0
     """Seconds by which the peer's ``Keep-Alive: timeout=`` is undercut, at the most half of it.
     Default 1: the peer's timer started before its last byte reached us, and our request needs
-    time to get there. No server measured closes before its hint, so one second is ample."""
+    time to get there. No server measured closes before its hint, so one second is ample. Once it was
+    seen when the peer really hangs up (``learn``), safe requests keep no more off the hint than off what was
+    learned; a request that must not be executed twice keeps it all."""
 
     ask_keep_alive: bool = True
     """Send ``Connection: keep-alive`` with requests that have no ``Connection`` header of their
@@ -168,10 +170,11 @@ class PoolLimits:
 
     learn: bool = True
     """Learn from each origin when it hangs up, and stay below that. Default on: what is learned is
-    only ever a reason to reuse less. What this process knows is in :func:`holdfast.learned`."""
+    only ever a reason to reuse less than was configured and announced. What this process knows is in :func:`holdfast.learned`."""
 
     park: bool = True
-    """Keep one connection of each origin open when it has reached a learned limit, never to be lent: it
+    """Keep one connection of each origin open when it has reached what was learned, or what the peer
+    announced and was not yet seen to keep, never to be lent: it
     shows at no risk when the peer really hangs up, and so when the limit has changed. Default on: at
     most one for each origin and 64 in a process, each for a few times the limit."""
 

@@ -62,7 +62,7 @@ class ResilientConnection(OpeningConnection):
         reason = record.why_not_lend(sock)
         if reason is None:
             return True
-        if reason is not CloseReason.LEARNED_LIMIT or not keep_watch(record, self):
+        if not keep_watch(record, self, reason):
             record.entry.doom(reason)
         return False
 

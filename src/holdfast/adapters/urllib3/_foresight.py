@@ -41,6 +41,7 @@ def why_doubted(record: ConnectionRecord, sock: Any, idle: float, now: float) ->
     standing, why_spent = record.known.stands(
         rest,
         allowed=record.entry.idle_allowance,
+        allowed_unsafe=record.entry.unsafe_allowance,
         rtt=None if told is None else told.rtt,
         unsafe=unsafe,
         uses=record.entry.uses,
@@ -85,19 +86,28 @@ def _ask_peer(record: ConnectionRecord, sock: Any, rest: Rest, unsafe: Call | No
     return None
 
 
-def keep_watch(record: ConnectionRecord, conn: Any) -> bool:
-    """Makes an outpost of a connection that has reached what was learned. False: one is enough, or it
-    cannot be watched, or nobody wants it."""
+def keep_watch(record: ConnectionRecord, conn: Any, reason: CloseReason) -> bool:
+    """Makes an outpost of a connection that has reached its limit. False: it would show nothing new, or one
+    is enough, or it cannot be watched, or nobody wants it."""
     limits, context = record.context.limits, record.context
-    if not limits.park or record.parked is None or not claim(record.known):
+    if not _would_show_something(record, reason) or not limits.park or record.parked is None:
         return False
-    outpost = Outpost(record, conn.sock)
+    if not claim(record.known):
+        return False
+    outpost = Outpost(record, conn.sock, reason)
     conn.sock = None
     context.outposts.add(outpost)
     outpost.set_up()
     if context.has_given_up:
         outpost.give_up()  # its pool was closed meanwhile
     return True
+
+
+def _would_show_something(record: ConnectionRecord, reason: CloseReason) -> bool:
+    """When its peer hangs up: later than was learned, or than it said."""
+    if reason is CloseReason.HINT_EXPIRED:
+        return record.context.limits.learn and not record.entry.is_hint_proved
+    return reason is CloseReason.LEARNED_LIMIT
 
 
 def learn_from(record: ConnectionRecord, exchange: Exchange, report: FailureReport) -> None:

@@ -1,7 +1,7 @@
 """Connections that are kept open to see when their peer hangs up, and never lent again.
 
 Whoever stays below a limit never meets it, and would not notice that it has moved. One connection of each
-origin shows it at no risk: it has reached what was learned, and lies in nobody's way.
+origin shows it at no risk: it has reached what was learned or announced, and lies in nobody's way.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _claimed() -> object:
 class Outpost:
     """Owns the socket. Whoever drops it gives it up."""
 
-    def __init__(self, record: ConnectionRecord, sock: Any) -> None:
+    def __init__(self, record: ConnectionRecord, sock: Any, why_parked: CloseReason) -> None:
+        self._why_parked = why_parked
+        """The limit that it has reached."""
         context = record.context
         self._context = weakref.ref(context)
         self._above = context.parent
@@ -112,12 +114,12 @@ class Outpost:
         self._origin.still_open(*self._idle())
         self._steps += 1
         if self._steps <= PROBATION and self._is_in_the_way():
-            self._end(CloseReason.LEARNED_LIMIT)
+            self._end(self._why_parked)
             self._origin.outpost = _claimed
         elif self._steps < STEPS:
             self.set_up()
         else:
-            self._end(CloseReason.LEARNED_LIMIT)
+            self._end(self._why_parked)
 
     def _is_in_the_way(self) -> bool:
         """The request that waited at the last step does so still."""

@@ -299,7 +299,8 @@ class ConnectionRecord:
         headers = response.headers
         if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
             terms = read_terms(response.version, headers.get("connection"), headers.get("keep-alive"))
-            reuse.heard(self.entry, terms, self.context.limits)
+            limits = self.context.limits
+            reuse.heard(self.entry, terms, limits, self.known.kept if limits.learn else 0.0)
 
 
 def _name_of(origin: str, conn: Any) -> str:
