@@ -180,32 +180,34 @@ class _World:
             limits = self._allowed(one, now)
             if one.idle_since + limits.seconds > now:
                 self._expire_later(user, one)
-            elif limits.reason is CloseReason.LEARNED_LIMIT or not one.entry.is_hint_proved:
-                del self.held[user]
+                return
+            if limits.reason is None and one.entry.is_hint_proved:
+                return  # it lies until it is wanted, or its server ends it
+            del self.held[user]
+            if self.parked is None and limits.reason is not CloseReason.FLOW_LIMIT:
                 self._park(one, now)
-            # Else it lies until it is wanted, or its server ends it.
+            else:
+                self._leave(one)
 
         if self.learner is not None and math.isfinite(due):
             self.at(due, expire)
 
     def _park(self, one: _Connection, now: float) -> None:
         """One that reached its limit stays open to show the real one."""
-        if self.parked is not None:
-            self._leave(one)
-            return
         self.parked = one
-        self._watch_parked(one, now)
+        self._watch_parked(one, now, given_up_at=one.idle_since + _PATIENCE * (now - one.idle_since))
 
-    def _watch_parked(self, one: _Connection, now: float) -> None:
+    def _watch_parked(self, one: _Connection, now: float, *, given_up_at: float) -> None:
         def look(then: float) -> None:
             if self.parked is not one or self.learner is None:
                 return
             idle = then - one.idle_since
             self.learner.still_open(idle, then)
-            if idle >= (self.learner.parked_until(then) or _PATIENCE * one.entry.hinted):
+            told_all = self.learner.parked_until(then)
+            if then >= given_up_at or 0 < told_all <= idle:
                 self._leave(one)
             else:
-                self._watch_parked(one, then)
+                self._watch_parked(one, then, given_up_at=given_up_at)
 
         self.at(now + 1, look)
 

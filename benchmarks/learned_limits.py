@@ -95,7 +95,7 @@ def _tell(rows: list[_Row], requests: int, runs: int) -> int:
     for line in missed:
         print(f"  {line}")
     print(f"\nFor 1,000 requests; {runs} runs of {requests:,} each.")
-    Console(width=150).print(_table(rows))
+    Console(width=165).print(_table(rows))
     return 1 if missed else 0
 
 
