@@ -92,10 +92,10 @@ def standing(
     allowed_unsafe: float = math.inf,
 ) -> Standing:
     """``idle``: seconds since its last response ended; ``uses``: requests it has carried. ``allowed``,
-    ``allowed_unsafe``, ``learner``, ``rtt``, ``can_probe`` and ``spared`` as for :func:`allowance`. ``probe_after``: seconds idle
-    from which it has to prove itself; 10 by default, far beyond steady use, so that a round trip is a small
-    price. ``probe_unsafe_after``: the same for an unsafe request; 1 by default, since what fails under it
-    cannot be repaired. ``None``: never."""
+    ``allowed_unsafe``, ``learner``, ``rtt``, ``can_probe`` and ``spared`` as for :func:`allowance`.
+    ``probe_after``: seconds idle from which it has to prove itself; 10 by default, far beyond steady use, so
+    that a round trip is a small price. ``probe_unsafe_after``: the same for an unsafe request; 1 by default,
+    since what fails under it cannot be repaired. ``None``: never."""
     # Where nobody asks, nobody can prove anything.
     can_probe = can_probe and probe_after is not None
     limits = allowance(

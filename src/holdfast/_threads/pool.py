@@ -37,7 +37,8 @@ LONGEST_JOIN = 1.0
 """Seconds that ``close`` waits for connections that are being opened in the background."""
 LONGEST_SLEEP = 1.0
 """Seconds. A lease that was dropped is closed by the watcher at once; but a pool of connections that are
-used once has none, and then those who wait look after it themselves; as after whatever Ctrl-C left half done."""
+used once has none, and then those who wait look after it themselves. So they do after what Ctrl-C has left
+half done."""
 _PROVED_BY_NONE = (CloseReason.UNANSWERED, CloseReason.SUSPECT)
 """Where another that lies in the pool is as doubtful as this one."""
 

@@ -174,9 +174,9 @@ class PoolLimits:
 
     park: bool = True
     """Keep one connection of each origin open when it has reached what was learned, or what the peer
-    announced and was not yet seen to keep, never to be lent: it
-    shows at no risk when the peer really hangs up, and so when the limit has changed. Default on: at
-    most one for each origin and 64 in a process, each for a few times the limit."""
+    announced and was not yet seen to keep, never to be lent: it shows at no risk when the peer really hangs
+    up, and so when the limit has changed. Default on: at most one for each origin and 64 in a process, each
+    for a few times the limit."""
 
     probe_after: float | None = 10.0
     """Seconds a connection lies idle after which the peer's kernel is asked, before it is lent, whether it
