@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from test_foresight_outposts import eventually, knowledge, name_of
 from urllib3 import HTTPConnectionPool
@@ -82,6 +84,59 @@ def test_a_post_stays_as_far_below_as_ever(fault_server: StartFaultServer, fake_
         pool.request("POST", "/b", body=b"x")
         stats = holdfast.stats(pool)
         assert (stats.opened, stats.idle, stats.closed) == (2, 2, {})
+
+
+def test_a_post_stays_as_far_below_a_short_one(fault_server: StartFaultServer, fake_clock: FakeClock) -> None:
+    server = fault_server([], headers={"Keep-Alive": "timeout=1"})
+    with pool_for(server, fake_clock) as pool:
+        know(pool, server, 6.0)
+        pool.request("GET", "/a")
+        fake_clock.advance(0.7)
+        pool.request("GET", "/b")
+        assert holdfast.stats(pool).opened == 1
+        fake_clock.advance(0.7)
+        pool.request("POST", "/c", body=b"x")
+        assert holdfast.stats(pool).opened == 2
+
+
+def test_so_does_who_sends_past_urlopen(fault_server: StartFaultServer, fake_clock: FakeClock) -> None:
+    server = fault_server([], headers=SAYS)
+    with pool_for(server, fake_clock) as pool:
+        know(pool, server, 6.0)
+        pool.request("GET", "/a")
+        fake_clock.advance(CAUTIOUS)
+        conn = pool._get_conn()
+        conn.request("POST", "/b", body=b"x")
+        assert conn.getresponse().status == 200
+        conn.close()
+        assert holdfast.stats(pool).opened == 2
+
+
+def test_what_is_forgotten_proves_nothing(fault_server: StartFaultServer, fake_clock: FakeClock) -> None:
+    server = fault_server([], headers=SAYS)
+    with pool_for(server, fake_clock) as pool:
+        know(pool, server, 6.0)
+        pool.request("GET", "/a")
+        fake_clock.advance(7 * 3600)
+        pool.request("GET", "/b")
+        fake_clock.advance(CAUTIOUS)
+        pool.request("GET", "/c")
+        stats = holdfast.stats(pool)
+        assert (stats.reused, stats.parked) == (0, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_child_keeps_nothing_of_its_parents(fault_server: StartFaultServer, fake_clock: FakeClock) -> None:
+    server = fault_server([], headers=SAYS)
+    with pool_for(server, fake_clock) as pool:
+        pool.request("GET", "/a")
+        fake_clock.advance(CAUTIOUS)
+        child = os.fork()
+        if not child:
+            pool.request("GET", "/b")
+            stats = holdfast.stats(pool)
+            os._exit(0 if (stats.parked, stats.closed) == (0, {CloseReason.FORKED: 1}) else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_one_who_was_seen_to_keep_less_is_not_believed(

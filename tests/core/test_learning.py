@@ -30,6 +30,23 @@ def seconds(limit: Limit | None) -> float:
 # -- the peer's idle limit
 
 
+def test_what_was_seen_to_end_proves_how_long_it_was_kept() -> None:
+    learner = Learner()
+    now = closed(learner, 6.0, 6.0, 6.0)
+    kept, until = learner.proved(now)
+    assert 5.8 < kept < 6.0
+    assert until == now + 6 * HOUR
+    assert learner.proved(until + 1)[0] == 0.0
+
+
+def test_what_was_found_ended_proves_nothing() -> None:
+    """It ended then or before."""
+    learner = Learner()
+    learner.found_dead(50.0, 3, 1000.0)
+    assert learner.idle_limit(1000.0) is not None
+    assert learner.proved(1000.0)[0] == 0.0
+
+
 def test_nothing_is_known_at_first() -> None:
     learner = Learner()
     assert learner.idle_limit(0.0) is None

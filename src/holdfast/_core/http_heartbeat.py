@@ -95,16 +95,23 @@ def is_answer(status: int) -> bool:
 
 
 def answered(
-    entry: Entry, version: int, connection: str | None, keep_alive: str | None, limits: PoolLimits, now: float
+    entry: Entry,
+    version: int,
+    connection: str | None,
+    keep_alive: str | None,
+    limits: PoolLimits,
+    now: float,
+    kept: float = 0.0,
 ) -> None:
-    """Takes in a good answer, as one to a request; it dooms the entry if it was the last."""
+    """Takes in a good answer, as one to a request; it dooms the entry if it was the last. ``kept``: as
+    for :func:`reuse.heard`."""
     entry.idle_since = now
     # Not ``uses``, which says whether, and how often, it carried somebody's request.
     entry.last_use -= 1
     said = read_terms(version, connection, keep_alive)
     if keep_alive is None and version == HTTP_1_1:
         said = _one_less(entry.terms, persistent=said.persistent)
-    reuse.heard(entry, said, limits)
+    reuse.heard(entry, said, limits, kept)
 
 
 def _one_less(terms: PeerTerms, *, persistent: bool) -> PeerTerms:

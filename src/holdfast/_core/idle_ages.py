@@ -141,6 +141,13 @@ class IdleAges:
         spread = max(self._highest, max(self._recent, default=-math.inf)) - lowest
         return Limit(lowest, spread, count, self._margin(lowest, spread, now))
 
+    def proved(self, now: float) -> tuple[float, float]:
+        """Seconds that the peer was seen to keep an idle connection, and until when that counts."""
+        known = self.limit(now)
+        if known is None or self._found:
+            return 0.0, now
+        return known.seconds - known.margin, self._seen_at + _FORGET
+
     def outlived(self, now: float) -> float:
         """Seconds that two connections have lived through lately; 0 if there were not two."""
         return self._outlived.by(2, now)

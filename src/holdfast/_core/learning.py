@@ -72,6 +72,10 @@ class Learner:
         """How long the peer keeps an idle connection."""
         return self.idle.limit(now)
 
+    def proved(self, now: float) -> tuple[float, float]:
+        """Seconds that the peer was seen to keep an idle connection, and until when that counts."""
+        return self.idle.proved(now)
+
     def flow_limit(self, now: float) -> Limit | None:
         """How long the way to the peer keeps an idle flow."""
         return self.flow.limit(now)

@@ -48,9 +48,10 @@ class Origin:
     __slots__ = (
         "__weakref__",
         "_fork_safe",
+        "_kept",
+        "_kept_until",
         "carefree",
         "flow_limit",
-        "kept",
         "learner",
         "name",
         "outpost",
@@ -70,8 +71,6 @@ class Origin:
         """Refers to the connection that is kept open to see when the peer hangs up, if there is one."""
         self.use_limit: float = math.inf
         """Requests after which the peer hangs up without a word."""
-        self.kept = 0.0
-        """Seconds that the peer keeps an idle connection, by what was learned."""
         self.flow_limit: float = math.inf
         """Seconds of silence after which something on the way forgets the connection."""
         self.reckon(now)
@@ -144,10 +143,14 @@ class Origin:
                 allowed, learner, rtt, now, can_probe=can_probe, spared=rest.spared
             ).reason
 
+    def keeps(self, at: float) -> float:
+        """Seconds that the peer was seen to keep an idle connection; 0 if it was not, or too long ago."""
+        return self._kept if at < self._kept_until else 0.0
+
     def reckon(self, now: float) -> None:
         self.use_limit = self.learner.use_limit(now) or math.inf
         idle, flow = self.learner.idle_limit(now), self.learner.flow_limit(now)
-        self.kept = 0.0 if idle is None else idle.seconds - idle.margin
+        self._kept, self._kept_until = self.learner.proved(now)
         self.flow_limit = math.inf if flow is None else flow.seconds
         shortest = min(self.flow_limit, math.inf if idle is None else idle.seconds)
         self.carefree = min(CAREFREE, CAREFREE_SHARE * shortest)

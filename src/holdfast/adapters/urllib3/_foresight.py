@@ -40,7 +40,8 @@ def why_doubted(record: ConnectionRecord, sock: Any, idle: float, now: float) ->
     rest = Rest(idle, idle) if told is None else Rest(max(idle, told.quiet_for), told.unheard_for)
     standing, why_spent = record.known.stands(
         rest,
-        allowed=record.entry.idle_allowance,
+        # Who sends something past urlopen() does not say what.
+        allowed=record.entry.unsafe_allowance if call is None else record.entry.idle_allowance,
         allowed_unsafe=record.entry.unsafe_allowance,
         rtt=None if told is None else told.rtt,
         unsafe=unsafe,
@@ -49,7 +50,7 @@ def why_doubted(record: ConnectionRecord, sock: Any, idle: float, now: float) ->
         limits=record.context.limits,
     )
     if standing is Standing.SPENT:
-        return why_spent
+        return why_spent or CloseReason.HINT_EXPIRED
     if call is not None and standing is Standing.NOT_FOR_UNSAFE:
         call.is_choosy = True
         return None

@@ -52,6 +52,7 @@ class Heart:
         "_entry",
         "_every",
         "_heartbeat",
+        "_known",
         "_look",
         "_origin",
         "_parked",
@@ -71,6 +72,7 @@ class Heart:
         # What the record says of this socket; by the end of a beat it may speak of another.
         self.sock, self._parked, self._look, self._tap = conn.sock, parked, look, tap
         self._entry, self._context, self._origin = record.entry, record.context, record.origin
+        self._known = record.known
         self._heartbeat = heartbeat
         # Something on the way may be known to forget sooner.
         every = min(heartbeat.interval, record.known.flow_limit / 2)
@@ -233,6 +235,7 @@ class Heart:
         answer = beat(self._tap, request.method, head, self._heartbeat.timeout, self._context)
         if isinstance(answer, CloseReason):
             return answer
-        answered(self._entry, *answer, limits, self._context.clock())
+        now = self._context.clock()
+        answered(self._entry, *answer, limits, now, self._known.keeps(now) if limits.learn else 0.0)
         # Some servers send a body with the answer to HEAD, right behind it.
         return self._entry.doomed or REASON.get(self._look())

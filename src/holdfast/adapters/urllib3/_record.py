@@ -238,18 +238,18 @@ class ConnectionRecord:
     def why_not_lend(self, sock: Any) -> CloseReason | None:
         """Limits first, they are cheaper; then one look at the socket. What lay idle for long, or keeps
         bad company, is asked about."""
+        if self.pid != os.getpid():
+            return CloseReason.FORKED
         now, entry, known = self.context.clock(), self.entry, self.known
         reason = reuse.why_not_reuse(entry, self.context.limits, now)
         if reason is not None:
             return reason
-        if self.pid != os.getpid():
-            return CloseReason.FORKED
         reason, idle = self.why_dead(sock), now - entry.idle_since
         if reason is not None:
             if reason is not CloseReason.STRAY_BYTES:
                 known.found_dead(idle, entry.uses, now)
             return reason
-        if idle < known.carefree and entry.idle_since > known.suspect:
+        if idle < known.carefree and idle < entry.unsafe_allowance and entry.idle_since > known.suspect:
             return None
         return why_doubted(self, sock, idle, now)
 
@@ -265,6 +265,10 @@ class ConnectionRecord:
             self.sock, self.look = sock, Look(sock)
         sight = self.look()
         return None if sight is Sight.QUIET else REASON.get(sight)
+
+    def kept(self) -> float:
+        """Seconds that its peer is known to keep an idle connection."""
+        return self.known.keeps(self.entry.idle_since) if self.context.limits.learn else 0.0
 
     # -- a response
 
@@ -299,8 +303,7 @@ class ConnectionRecord:
         headers = response.headers
         if "connection" in headers or "keep-alive" in headers or response.version != HTTP_1_1:
             terms = read_terms(response.version, headers.get("connection"), headers.get("keep-alive"))
-            limits = self.context.limits
-            reuse.heard(self.entry, terms, limits, self.known.kept if limits.learn else 0.0)
+            reuse.heard(self.entry, terms, self.context.limits, self.kept())
 
 
 def _name_of(origin: str, conn: Any) -> str:
