@@ -182,7 +182,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def a_waiter_gives_up(self, which: int) -> None:
         ticket = self.queue.pop(which % len(self.queue))
-        self.core.gave_up(ticket)
+        self.core.gave_up(ticket, self.now)
         assert ticket.waits
         self.carry_out()
 
@@ -212,7 +212,7 @@ class PoolMachine(RuleBasedStateMachine):
         served = ticket.entry
         assert served is not None
         if takes:
-            self.core.gave_up(ticket)
+            self.core.gave_up(ticket, self.now)
             assert ticket.entry is served
             return
         (self.opening if served.state is State.OPENING else self.leased).remove(served)

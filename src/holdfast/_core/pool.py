@@ -101,15 +101,16 @@ class PoolCore:
         self._set_flags()
         self._serve(now)
 
-    def gave_up(self, ticket: Ticket) -> None:
+    def gave_up(self, ticket: Ticket, now: float) -> None:
         """His time ran out. If he was served in that moment he gets it all the same."""
+        self._serve(now)
         if ticket in self.waiting:
             self.waiting.remove(ticket)
             self._set_flags()
 
     def hand_on(self, ticket: Ticket, now: float) -> None:
         """He cannot take anything any more. What he was given goes to the next."""
-        self.gave_up(ticket)
+        self.gave_up(ticket, now)
         entry = ticket.entry
         if entry is not None and entry.state is State.OPENING:
             self.retire(entry, CloseReason.CLOSED_LOCALLY, now)

@@ -42,7 +42,7 @@ class Tether(Slip):
 
     def __del__(self) -> None:
         pool = getattr(self, "pool", None)
-        if pool is None:
+        if pool is None or self.entry.state is State.CLOSED:
             return
         self.pool = None
         # No lock may be taken here: the garbage collector runs anywhere.
@@ -99,8 +99,8 @@ class Lease(Generic[SocketT]):
             return
         # What PoolCore.give_back does, written out. See lending.py.
         core, clock, entry = pool._core, pool._clock, tether.entry
-        entry.uses += 1
         entry.idle_since = clock()
+        entry.uses += 1
         entry.state = IDLE
         tether.pool = None
         core.top.append(tether)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from holdfast._core.actions import Beat, Check, Close, Grant, Open, Refuse, WhyRefused
+from holdfast._core.actions import Action, Beat, Check, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.pool import PoolCore
 from holdfast._core.pool_entry import PoolEntry, State
 from holdfast._core.pool_sizes import PoolSizes
@@ -37,8 +37,7 @@ LONGEST_JOIN = 1.0
 """Seconds that ``close`` waits for connections that are being opened in the background."""
 LONGEST_SLEEP = 1.0
 """Seconds. A lease that was dropped is closed by the watcher at once; but a pool of connections that are
-used once has none, and then those who wait look after it themselves. So they do after what Ctrl-C has left
-half done."""
+used once has none, and then those who wait look after it themselves, as after what Ctrl-C cut short."""
 _PROVED_BY_NONE = (CloseReason.UNANSWERED, CloseReason.SUSPECT)
 """Where another that lies in the pool is as doubtful as this one."""
 
@@ -125,8 +124,7 @@ class PoolDriver(Lender[SocketT]):
             tether = Tether(entry)
             tether.pool = self
         except BaseException:
-            # Ctrl-C, or an alarm of the caller's: wherever it comes, nobody waits in his place, and no entry
-            # stays with one who is gone.
+            # Ctrl-C, or an alarm of the caller's: no entry stays with one who is gone.
             self._tell(lambda core, now: core.hand_on(ticket, now))
             raise
         return tether
@@ -141,7 +139,7 @@ class PoolDriver(Lender[SocketT]):
                 self._counts.waited(time.monotonic() - started)
         if ticket.waits:
             # His time ran out. He may be served at this very moment; the lock tells.
-            self._tell(lambda core, _: core.gave_up(ticket))
+            self._tell(lambda core, now: core.gave_up(ticket, now))
         if ticket.why_refused is not None:
             raise self._refusal(ticket.why_refused)
         if ticket.entry is None:
@@ -229,10 +227,11 @@ class PoolDriver(Lender[SocketT]):
 
     def _reap(self) -> None:
         while self._leaks:
-            entry = self._leaks.popleft()
-            if entry in self._core.everything:
-                self._counts.leaked()
-                self._retire(entry, CloseReason.LEAKED)
+            with suppress(IndexError):  # somebody else reaps as well
+                entry = self._leaks.popleft()
+                if entry in self._core.everything:
+                    self._counts.leaked()
+                    self._retire(entry, CloseReason.LEAKED)
 
     # -- what the watcher and workers find
 
@@ -276,35 +275,47 @@ class PoolDriver(Lender[SocketT]):
     # -- telling the rules
 
     def _tell(self, what: Callable[[PoolCore, float], object]) -> object:
-        with self._lock:
-            answer = what(self._core, self._clock())
-            actions = self._take_actions_locked()
-        self._carry_out(actions)
+        actions: list[Action] = []
+        try:
+            with self._lock:
+                answer = what(self._core, self._clock())
+                self._arm_timer_locked()
+                if not self._core.everything:
+                    self._all_back.notify_all()
+                actions, self._core.outbox = self._core.outbox, []
+        except BaseException:
+            with self._lock:
+                self._arm_timer_locked()
+            raise
+        finally:
+            self._carry_out(actions)
         return answer
 
-    def _take_actions_locked(self) -> list[object]:
-        actions: list[object] = list(self._core.outbox)
-        self._core.outbox.clear()
-        self._arm_timer_locked()
-        if not self._core.everything:
-            self._all_back.notify_all()
-        return actions
-
-    def _carry_out(self, actions: list[object]) -> None:
+    def _carry_out(self, actions: list[Action]) -> None:
+        """All of them, whatever one raises: each is the only news that somebody gets."""
+        error: BaseException | None = None
         for action in actions:
-            match action:
-                case Close(entry, reason):
-                    self._counts.closed(reason, entry.uses)
-                    self._close(entry, reason)
-                case Grant(ticket, _) | Refuse(ticket, _):
-                    with suppress(RuntimeError):  # awake already, and he looks at his ticket
-                        ticket.wake.release()
-                case Check(entry):
-                    self._check(entry)
-                case Beat(entry):
-                    self._beat(entry)
-                case Open(entry):
-                    the_openers().do(weakly(self, PoolDriver._warm, entry))
+            try:
+                self._do(action)
+            except BaseException as raised:  # noqa: BLE001 - it is raised below
+                error = error or raised
+        if error is not None:
+            raise error
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Close(entry, reason):
+                self._counts.closed(reason, entry.uses)
+                self._close(entry, reason)
+            case Grant(ticket, _) | Refuse(ticket, _):
+                with suppress(RuntimeError):  # awake already, and he looks at his ticket
+                    ticket.wake.release()
+            case Check(entry):
+                self._check(entry)
+            case Beat(entry):
+                self._beat(entry)
+            case Open(entry):
+                the_openers().do(weakly(self, PoolDriver._warm, entry))
 
     def _warm(self, entry: PoolEntry) -> None:
         try:
@@ -322,8 +333,8 @@ class PoolDriver(Lender[SocketT]):
         deadline = self._core.next_deadline()
         if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
             return
-        self._timer_at = deadline
-        the_watcher().set(self._timer, time.monotonic() + max(0.0, deadline - self._clock()))
+        if the_watcher().set(self._timer, time.monotonic() + max(0.0, deadline - self._clock())):
+            self._timer_at = deadline
 
     def _refusal(self, why: WhyRefused) -> PoolError:
         return refusal(self.name, why, self._core, self._sizes)

@@ -53,7 +53,7 @@ class Watcher:
         self._lock = threading.RLock()
         self._told: dict[int, Told] = {}
         self._timers = Timers()
-        self._calls: deque[tuple[Callable[[], None], int, Told | None]] = deque()
+        self._calls: deque[tuple[Callable[[], object], int, Told | None]] = deque()
         self._calling: Told | None = None
         self._call_lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -125,19 +125,20 @@ class Watcher:
 
     # -- timers and calls
 
-    def set(self, timer: Timer, when: float | None) -> None:
-        """``when``: as ``time.monotonic`` has it; None for never."""
+    def set(self, timer: Timer, when: float | None) -> bool:
+        """``when``: as ``time.monotonic`` has it; None for never. False if there can be no thread for it."""
         with self._lock:
             if when is None:
                 self._timers.unset(timer)
-                return
+                return True
             if not self._start_locked():
-                return
+                return False
             self._timers.set(timer, when)
             if when < self._sleeps_until:
                 self._wake()
+            return True
 
-    def call_soon(self, call: Callable[[], None], descriptor: int = -1, told: Told | None = None) -> bool:
+    def call_soon(self, call: Callable[[], object], descriptor: int = -1, told: Told | None = None) -> bool:
         """From anywhere, the garbage collector included: it takes no lock. If the watcher has
         nothing to watch, the call is dropped, and the answer is False. With ``descriptor`` and
         ``told``, :meth:`forget` holds for it as well: it is dropped if that is not watched any more."""
@@ -293,7 +294,7 @@ class Watcher:
         finally:
             self._end()
 
-    def _make_call(self, call: Callable[[], None], descriptor: int, told: Told | None) -> None:
+    def _make_call(self, call: Callable[[], object], descriptor: int, told: Told | None) -> None:
         if told is None:
             _call(call)
             return

@@ -6,6 +6,7 @@ import logging
 import random
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -147,10 +148,12 @@ class SocketPool(PoolDriver[socket.socket]):
         return Call(self, fn, idempotent=idempotent, timeout=timeout).run()
 
     def _acquire_new(self, timeout: float | None) -> Lease[socket.socket]:
+        deadline = None if timeout is None else time.monotonic() + timeout
         lease = self.acquire(timeout)
         if not lease.reused:
             return lease
-        lease._tie(self._acquire_slowly(timeout, lease._untied(), CloseReason.SUSPECT))
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        lease._tie(self._acquire_slowly(left, lease._untied(), CloseReason.SUSPECT))
         return lease
 
     def stats(self) -> PoolStats:
