@@ -56,6 +56,11 @@ def ask_for_answers(lab: Lab, count: int, *, skies: Iterable[Sky] = Sky, slowest
         child.stop()
 
 
+_NO_REFUSALS = (holdfast.CloseReason.CLOSED_LOCALLY, holdfast.CloseReason.UNANSWERED)
+"""Also a connection that lay idle for a second while others waited for a lost segment may be asked about, and
+the question be lost."""
+
+
 class Asker:
     """One client, with one connection at a time."""
 
@@ -104,9 +109,7 @@ class Asker:
             self._complain(f"{kind}: answered {response.status} {response.data!r}")
 
     def _listen(self, event: Event) -> None:
-        closed = (
-            isinstance(event, ConnectionClosed) and event.reason is not holdfast.CloseReason.CLOSED_LOCALLY
-        )
+        closed = isinstance(event, ConnectionClosed) and event.reason not in _NO_REFUSALS
         if closed or isinstance(event, RepeatDecided):
             self._complain(repr(event))
 
