@@ -56,11 +56,6 @@ def ask_for_answers(lab: Lab, count: int, *, skies: Iterable[Sky] = Sky, slowest
         child.stop()
 
 
-_NO_REFUSALS = (holdfast.CloseReason.CLOSED_LOCALLY, holdfast.CloseReason.UNANSWERED)
-"""Also a connection that lay idle for a second while others waited for a lost segment may be asked about, and
-the question be lost."""
-
-
 class Asker:
     """One client, with one connection at a time."""
 
@@ -109,9 +104,18 @@ class Asker:
             self._complain(f"{kind}: answered {response.status} {response.data!r}")
 
     def _listen(self, event: Event) -> None:
-        closed = isinstance(event, ConnectionClosed) and event.reason not in _NO_REFUSALS
+        closed = (
+            isinstance(event, ConnectionClosed)
+            and event.reason is not holdfast.CloseReason.CLOSED_LOCALLY
+            and not self._is_lost_question(event)
+        )
         if closed or isinstance(event, RepeatDecided):
             self._complain(repr(event))
+
+    def _is_lost_question(self, event: ConnectionClosed) -> bool:
+        """Who lay idle for a second while others waited for a lost segment is asked about, and where
+        segments are lost that may be lost as well. No answer was refused."""
+        return self._sky is Sky.LOSS and event.reason is holdfast.CloseReason.UNANSWERED
 
     def _complain(self, what: str) -> None:
         self.seen.complaints.append(f"{self._path.value}, {self._sky.value}: {what}")
