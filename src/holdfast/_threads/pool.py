@@ -150,7 +150,7 @@ class PoolDriver(Lender[SocketT]):
         self, ticket: Ticket, reason: CloseReason, timeout: float | None, deadline: float | None
     ) -> PoolEntry:
         """The one he got is dead, and nobody had ended it: the others may be as well. For a silent one he
-        gets a new one, or he would wait for the silence of one after the other."""
+        gets a new one, or he would wait for the silence of one after the other; and so in place of a suspect."""
 
         def tell(core: PoolCore, now: float) -> None:
             core.replace(ticket, reason, now, by_new=reason in _PROVED_BY_NONE)

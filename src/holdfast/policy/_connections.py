@@ -160,8 +160,8 @@ class PoolLimits:
     """Seconds by which the peer's ``Keep-Alive: timeout=`` is undercut, at the most half of it.
     Default 1: the peer's timer started before its last byte reached us, and our request needs
     time to get there. No server measured closes before its hint, so one second is ample. Once it was
-    seen when the peer really hangs up (``learn``), safe requests keep no more off the hint than off what was
-    learned; a request that must not be executed twice keeps it all."""
+    seen when the peer really hangs up (``learn``), safe requests undercut it by 0.05 at the most, and what was
+    learned besides; a request that must not be executed twice keeps it all."""
 
     ask_keep_alive: bool = True
     """Send ``Connection: keep-alive`` with requests that have no ``Connection`` header of their
@@ -170,7 +170,8 @@ class PoolLimits:
 
     learn: bool = True
     """Learn from each origin when it hangs up, and stay below that. Default on: what is learned is
-    only ever a reason to reuse less than was configured and announced. What this process knows is in :func:`holdfast.learned`."""
+    only ever a reason to reuse less than was configured and announced. What this process knows is in
+    :func:`holdfast.learned`."""
 
     park: bool = True
     """Keep one connection of each origin open when it has reached what was learned, or what the peer
