@@ -54,8 +54,8 @@ class Policy:
     """Seconds within which failures of the same cause and origin are one line of the log
     (``holdfast.failures``), with their number. ``None`` switches these lines off."""
     clock: Callable[[], float] = SYSTEM_CLOCK
-    """Seconds, never going back. Default: one that goes on while the machine is suspended, where there is
-    one (Linux: CLOCK_BOOTTIME), because a peer counts on; else ``time.monotonic``. For tests:
+    """Seconds, never going back. Default: one that goes on while the machine is suspended, where it can be
+    and there is one (Linux: CLOCK_BOOTTIME), because a peer counts on; else ``time.monotonic``. For tests:
     ``holdfast.testing.FakeClock``."""
     sleep: Callable[[float], None] = time.sleep
     """Waits so many seconds before a retry. For tests: ``FakeClock().sleep``."""
