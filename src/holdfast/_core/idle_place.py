@@ -10,7 +10,10 @@ from typing import Any
 
 from holdfast._core.pool_entry import PoolEntry
 
-__all__ = ["IdlePlace", "Slip"]
+__all__ = ["NOTHING", "IdlePlace", "Slip"]
+
+NOTHING: deque[Any] = deque()
+"""A top on which nothing ever lies, for those who may not take anything from there."""
 
 
 class Slip:

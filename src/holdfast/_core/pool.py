@@ -16,7 +16,7 @@ from collections import deque
 from holdfast._core import reuse
 from holdfast._core.actions import Action, Close, Grant, Open, Refuse, WhyRefused
 from holdfast._core.asking import Asking, beat_due
-from holdfast._core.idle_place import IdlePlace, Slip
+from holdfast._core.idle_place import NOTHING, IdlePlace, Slip
 from holdfast._core.pool_entry import IDLE, LEASED, UNDER_WATCH, PoolEntry, State, Stimulus, left_behind
 from holdfast._core.pool_sizes import PoolSizes
 from holdfast._core.waiting import Ticket
@@ -49,7 +49,7 @@ class PoolCore:
 
     def lend(self, now: float) -> PoolEntry | None:
         """An idle entry, the one used last; None if the answer is not that simple."""
-        if self.ask_before_lending:
+        if self.lendable is not self.top:
             return None
         # Newest first: the others then age past idle_timeout and leave, so the pool shrinks
         # to what the load needs.
@@ -245,8 +245,8 @@ class PoolCore:
 
     def _set_flags(self) -> None:
         sizes, busy = self._sizes, bool(self.waiting) or self._ended is not None
-        # Pools that use these settings take the lock each time; others pay for one look at a flag.
-        self.ask_before_lending = busy or sizes.min_idle > 0
+        # Pools that use these settings take the lock each time; others need not even ask for it.
+        self.lendable = NOTHING if busy or sizes.min_idle > 0 else self.top
         self.ask_after_return = busy or sizes.most_idle < sizes.maxsize or self._limits.max_uses is not None
 
     def _next(self, now: float) -> PoolEntry | None:

@@ -44,7 +44,7 @@ class Lender(ABC, Generic[SocketT]):
         # What is called lies in a local first: Python 3.11 calls an attribute of an instance more slowly.
         core, clock = self._core, self._clock
         try:
-            tether = None if core.ask_before_lending else core.top.pop()
+            tether = core.lendable.pop()
         except IndexError:
             tether = None
         if tether is None:
