@@ -19,6 +19,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 __all__ = ["TAKERS"]
 
@@ -47,14 +49,7 @@ def floor(address: Address) -> Take:
 def holdfast(address: Address) -> Take:
     from holdfast import SocketPool
 
-    acquire = SocketPool(address).acquire
-
-    def take(times: int) -> None:
-        for _ in range(times):
-            lease = acquire()
-            lease.release()
-
-    return take
+    return _acquiring(SocketPool(address).acquire)
 
 
 def holdfast_with(address: Address) -> Take:
@@ -70,6 +65,14 @@ def holdfast_with(address: Address) -> Take:
                 pass
 
     return take
+
+
+def holdfast_counting_sleep(address: Address) -> Take:
+    """With the clock that it goes by where the kernel can be suspended."""
+    from holdfast import Policy, SocketPool
+
+    clock = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return _acquiring(SocketPool(address, policy=Policy(clock=clock)).acquire)
 
 
 def urllib3(address: Address) -> Take:
@@ -152,12 +155,22 @@ TAKERS: dict[str, Callable[[Address], Take]] = {
     "floor": floor,
     "holdfast": holdfast,
     "holdfast, with, heartbeat": holdfast_with,
+    "holdfast, counting sleep": holdfast_counting_sleep,
     "urllib3": urllib3,
     "redis-py": redis_py,
     "SQLAlchemy": sqlalchemy,
     "generic-connection-pool": generic_connection_pool,
     "psycopg_pool": psycopg_pool,
 }
+
+
+def _acquiring(acquire: Callable[[], Any]) -> Take:
+    def take(times: int) -> None:
+        for _ in range(times):
+            lease = acquire()
+            lease.release()
+
+    return take
 
 
 def _checked(take: Take, is_sound: Callable[[], bool]) -> Take:

@@ -25,7 +25,7 @@ QUESTION = (
 )
 _FLOOR, _OURS = "floor", "holdfast"
 _OTHERS = [name for name in TAKERS if name != _FLOOR and not name.startswith(_OURS)]
-_LOOKS = {_FLOOR, _OURS, "holdfast, with, heartbeat", "urllib3", "redis-py"}
+_LOOKS = {_FLOOR, _OURS, "holdfast, with, heartbeat", "holdfast, counting sleep", "urllib3", "redis-py"}
 _PACKAGES = ("holdfast", "urllib3", "redis", "SQLAlchemy", "generic-connection-pool", "psycopg-pool")
 
 
