@@ -12,7 +12,9 @@ import pytest
 from holdfast import Policy
 from holdfast.policy import SYSTEM_CLOCK, _clock
 
-needs_boottime = pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+needs_boottime = pytest.mark.skipif(
+    not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock"
+)
 
 
 @pytest.fixture

@@ -36,8 +36,10 @@ class Alarms:
             heapify(self._heap)
 
     def earliest(self) -> float | None:
-        self._drop_void()
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap and heap[0][2].alarm != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
 
     def due(self, now: float) -> Iterator[PoolEntry]:
         """Takes them out as they are asked for."""
@@ -46,7 +48,3 @@ class Alarms:
             if entry.alarm == when:
                 entry.alarm = None
                 yield entry
-
-    def _drop_void(self) -> None:
-        while self._heap and self._heap[0][2].alarm != self._heap[0][0]:
-            heappop(self._heap)

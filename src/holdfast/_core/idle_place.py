@@ -71,12 +71,12 @@ class IdlePlace:
         return self.fresh.pop(entry, False) or self.rested.pop(entry, False)
 
     def claim_newest(self) -> PoolEntry | None:
+        # Asked first: where many wait this is called in vain more often than not, and an exception
+        # costs more than all the rest. Somebody may be faster all the same.
         if self.top:
             with suppress(IndexError):
                 return _entry_of(self.top.pop())
         for stack in (self.fresh, self.rested):
-            # Asked first: where many wait this is called in vain more often than not, and an exception
-            # costs more than all the rest. Somebody may be faster all the same.
             if stack:
                 with suppress(KeyError):
                     return stack.popitem()[0]
@@ -97,8 +97,8 @@ class IdlePlace:
 
     def _sort_in(self) -> None:
         # The oldest first, one at a time: who takes or lays down one meanwhile works at the other end.
-        for _ in range(len(self.top)):
-            with suppress(IndexError):
+        with suppress(IndexError):
+            for _ in range(len(self.top)):
                 self.fresh[_entry_of(self.top.popleft())] = True
 
 

@@ -78,15 +78,15 @@ class PoolCore:
 
     def settle(self, entry: PoolEntry, now: float) -> None:
         """After a return that needs thought. Somebody may have taken the entry in the meantime."""
-        if self._idle.claim(entry):
-            self._keep_or_retire(entry, now)
         self._serve(now)
+        if entry.state is IDLE and self._idle.claim(entry):
+            self._keep_or_retire(entry, now)
         self._warm(now)
 
     def request(self, ticket: Ticket, now: float) -> None:
         """Answered in the ticket, now or later. If it is later, he who asks has to wait."""
-        self._serve(now)  # with what `lend` may have put back behind the back of those who wait
         if self._ended is not None:
+            self._serve(now)
             self._end(self._ended, now)
             ticket.why_refused = self._ended
             return
@@ -94,12 +94,13 @@ class PoolCore:
         self._warm(now)
         if ticket.entry is not None:
             return
-        if self._sizes.max_waiting is not None and len(self.waiting) >= self._sizes.max_waiting:
-            ticket.why_refused = WhyRefused.TOO_MANY_WAITING
-            return
         self.waiting.append(ticket)
         self._set_flags()
-        self._serve(now)
+        self._serve(now)  # also with what `lend` put back behind the back of those who wait
+        if ticket.waits and len(self.waiting) > self._sizes.most_waiting:
+            self.waiting.remove(ticket)
+            self._set_flags()
+            ticket.why_refused = WhyRefused.TOO_MANY_WAITING
 
     def gave_up(self, ticket: Ticket, now: float) -> None:
         """His time ran out. If he was served in that moment he gets it all the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from holdfast.errors import PolicyError
@@ -32,6 +33,10 @@ class PoolSizes:
     @property
     def most_idle(self) -> int:
         return self.maxsize if self.max_idle is None else min(self.max_idle, self.maxsize)
+
+    @property
+    def most_waiting(self) -> float:
+        return math.inf if self.max_waiting is None else self.max_waiting
 
 
 def _require_number(setting: str, value: object, *, least: int = 0) -> None:

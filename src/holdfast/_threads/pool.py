@@ -304,12 +304,12 @@ class PoolDriver(Lender[SocketT]):
 
     def _do(self, action: Action) -> None:
         match action:
-            case Close(entry, reason):
-                self._counts.closed(reason, entry.uses)
-                self._close(entry, reason)
             case Grant(ticket, _) | Refuse(ticket, _):
                 with suppress(RuntimeError):  # awake already, and he looks at his ticket
                     ticket.wake.release()
+            case Close(entry, reason):
+                self._counts.closed(reason, entry.uses)
+                self._close(entry, reason)
             case Check(entry):
                 self._check(entry)
             case Beat(entry):
