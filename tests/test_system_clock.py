@@ -29,7 +29,7 @@ def sleep_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def counts_while_suspended() -> bool:
     chosen = _clock._system_clock()
-    counting = chosen is not time.monotonic
+    counting = _clock.bare(chosen) is not time.monotonic
     expected = time.clock_gettime(time.CLOCK_BOOTTIME) if counting else time.monotonic()
     assert chosen() == pytest.approx(expected, abs=60)
     return counting
@@ -64,6 +64,12 @@ def test_without_such_a_clock_it_is_the_monotonic_one(
 ) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     assert not counts_while_suspended()
+
+
+def test_it_is_nobody_elses() -> None:
+    """Who names a clock himself keeps what he learns to himself, whichever it is."""
+    assert SYSTEM_CLOCK is not time.monotonic
+    assert _clock.bare(time.monotonic) is time.monotonic
 
 
 def test_there_is_one_whoever_copies_it() -> None:

@@ -27,8 +27,8 @@ from holdfast._threads.refusals import check_timeout, refusal, timed_out
 from holdfast._threads.watcher import Timer, the_watcher
 from holdfast._threads.weak import weakly
 from holdfast._threads.workers import the_openers
-from holdfast.errors import PoolError
 from holdfast.policy import Policy
+from holdfast.policy._clock import bare
 from holdfast.vocabulary import CloseReason
 
 __all__ = ["PoolDriver"]
@@ -49,7 +49,7 @@ class PoolDriver(Lender[SocketT]):
         self.name = name
         self._sizes = sizes
         self._policy = policy
-        self._clock = policy.clock
+        self._clock = bare(policy.clock)
         self._acquire_timeout = acquire_timeout
         self._counts = PoolCounts()
         self._make_empty()
@@ -141,7 +141,7 @@ class PoolDriver(Lender[SocketT]):
             # His time ran out. He may be served at this very moment; the lock tells.
             self._tell(lambda core, now: core.gave_up(ticket, now))
         if ticket.why_refused is not None:
-            raise self._refusal(ticket.why_refused)
+            raise refusal(self.name, ticket.why_refused, self._core, self._sizes)
         if ticket.entry is None:
             raise timed_out(self.name, timeout, self._core, self._sizes)
         return ticket.entry
@@ -175,7 +175,7 @@ class PoolDriver(Lender[SocketT]):
             self._tell(lambda core, now: core.open_failed(entry, now))
             raise
         if not self._opened(entry):
-            raise self._refusal(WhyRefused.CLOSED)
+            raise refusal(self.name, WhyRefused.CLOSED, self._core, self._sizes)
 
     def _opened(self, entry: PoolEntry) -> bool:
         jitter = random.random()  # noqa: S311 - spreads load
@@ -335,9 +335,6 @@ class PoolDriver(Lender[SocketT]):
             return
         if the_watcher().set(self._timer, time.monotonic() + max(0.0, deadline - self._clock())):
             self._timer_at = deadline
-
-    def _refusal(self, why: WhyRefused) -> PoolError:
-        return refusal(self.name, why, self._core, self._sizes)
 
     def _after_fork(self) -> None:
         """In the child. Its copies are closed, which the parent's connections do not notice."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-__all__ = ["SYSTEM_CLOCK"]
+__all__ = ["SYSTEM_CLOCK", "bare"]
 
 _SLEEP_STATES = Path("/sys/power/state")
 """What the kernel can be suspended to, as words; empty if it was built without suspending
@@ -23,11 +23,16 @@ class _Clock(partial[float]):
         return "SYSTEM_CLOCK"
 
 
-def _system_clock() -> Callable[[], float]:
+def bare(clock: Callable[[], float]) -> Callable[[], float]:
+    """The same without what is around it, for those to whom a call is dear."""
+    return clock.func if isinstance(clock, _Clock) and not clock.args else clock
+
+
+def _system_clock() -> _Clock:
     """A peer does not stop counting when this machine is suspended, so neither does the clock. Where nothing
     can suspend it the cheaper clock is the same one: it saves a twentieth of a lease."""
     if not hasattr(time, "CLOCK_BOOTTIME") or _is_never_suspended():
-        return time.monotonic
+        return _Clock(time.monotonic)
     return _Clock(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
@@ -40,4 +45,4 @@ def _is_never_suspended() -> bool:
 
 SYSTEM_CLOCK = _system_clock()
 """Seconds that never go back. On Linux they go on while the machine is suspended (CLOCK_BOOTTIME, man 2
-clock_gettime); elsewhere it is ``time.monotonic``, which may stand still then."""
+clock_gettime); elsewhere ``time.monotonic``, which may stand still then."""
