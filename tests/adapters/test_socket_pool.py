@@ -24,6 +24,7 @@ from socket_peer import PATIENCE, Peer, echo
 
 import holdfast
 from holdfast import CloseReason, Policy, PoolLimits, SocketPool
+from holdfast._core.pool_entry import PoolEntry
 from holdfast._threads import polling, watcher
 from holdfast._threads.watcher import the_watcher
 from holdfast.events import ConnectionClosed, ConnectionOpened, Event
@@ -151,6 +152,32 @@ def test_where_there_is_no_epoll_the_end_is_seen_as_well(
             [entry] = pool._core.everything
             until(lambda: entry.alarm is None)
             lease.release()
+        until(lambda: pool.stats().closed == {CloseReason.PEER_CLOSED: 1})
+
+
+def test_one_that_comes_back_as_its_answer_is_noticed_is_watched_again(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "make_poller", polling.SelectorPoller)
+    with SocketPool(peer.address) as pool:
+        ask(pool)
+        lease = pool.acquire()
+        noticed, back = threading.Event(), threading.Event()
+        reserve = pool._core.reserve
+
+        def reserve_as_it_comes_back(entry: PoolEntry, now: float) -> bool:
+            reserved = reserve(entry, now)
+            noticed.set()
+            assert back.wait(PATIENCE)
+            return reserved
+
+        monkeypatch.setattr(pool._core, "reserve", reserve_as_it_comes_back)
+        lease.sock.sendall(b"hello")
+        assert noticed.wait(PATIENCE)
+        assert lease.sock.recv(100) == b"hello"
+        lease.release()
+        back.set()
+        peer.hang_up()
         until(lambda: pool.stats().closed == {CloseReason.PEER_CLOSED: 1})
 
 

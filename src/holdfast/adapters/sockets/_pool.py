@@ -280,14 +280,19 @@ class SocketPool(PoolDriver[socket.socket]):
     def _something_came(self, entry: PoolEntry) -> None:
         """Where there is no epoll: something can be read, perhaps the end."""
         link: Link = entry.link
-        if self._tell(lambda core, now: core.reserve(entry, now)):
-            reason = link.look()
-            if reason is None:
-                the_watcher().arm(link.descriptor, link.told)
-            self._checked(entry, reason)
-            return
-        # In use: its answers are nobody's business. Watched again when it comes back.
-        entry.alarm = None
+        if not self._reserve(entry):
+            # In use: its answers are nobody's business. Watched again when it comes back.
+            entry.alarm = None
+            # It may have come back between the two, by one who did not see that.
+            if not self._reserve(entry):
+                return
+        reason = link.look()
+        if reason is None:
+            the_watcher().arm(link.descriptor, link.told)
+        self._checked(entry, reason)
+
+    def _reserve(self, entry: PoolEntry) -> bool:
+        return bool(self._tell(lambda core, now: core.reserve(entry, now)))
 
     def _random_share(self) -> float:
         return random.random()  # noqa: S311 - spreads load
