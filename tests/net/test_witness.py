@@ -6,6 +6,7 @@ Each peer keeps its own ledger: what it *read* decides whether the witness was r
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import socket
 import ssl
@@ -103,8 +104,35 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-@pytest.fixture(params=["plain", "tls-1.2", "tls-1.3"])
-def wire(request: Any, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Iterator[Wire]:
+def as_ssl_error() -> OSError:
+    told = ssl.SSLError(ssl.SSL_ERROR_SYSCALL, "[SSL: UNEXPECTED_EOF_WHILE_READING] unexpected eof")
+    told.reason = "UNEXPECTED_EOF_WHILE_READING"
+    return told
+
+
+def as_broken_pipe() -> OSError:
+    return BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def end_is_told(monkeypatch: pytest.MonkeyPatch, as_what: Callable[[], OSError]) -> None:
+    """As Python 3.14 with OpenSSL 3.6 may tell the end of a stream."""
+    read = ssl.SSLSocket.read
+
+    def told_otherwise(sock: ssl.SSLSocket, *args: Any) -> Any:
+        try:
+            return read(sock, *args)
+        except ssl.SSLEOFError:
+            raise as_what() from None
+
+    monkeypatch.setattr(ssl.SSLSocket, "read", told_otherwise)
+
+
+@pytest.fixture(params=["plain", "tls-1.2", "tls-1.3", "tls-1.3, SSLError", "tls-1.3, EPIPE"])
+def wire(
+    request: Any, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Wire]:
+    if "," in request.param:
+        end_is_told(monkeypatch, as_ssl_error if "SSLError" in request.param else as_broken_pipe)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client: socket.socket = socket.create_connection(listener.getsockname(), timeout=5)
         server: socket.socket = listener.accept()[0]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
+from holdfast._net.ragged import is_ragged_end
 from holdfast._net.timeouts import timeout_of
 
 __all__ = ["Look", "Sight"]
@@ -91,8 +92,8 @@ class Look:
             return _sight(sock.recv(1))
         except _DEAF:
             return Sight.QUIET
-        except OSError:
-            return Sight.RESET
+        except OSError as error:
+            return Sight.ENDED if is_ragged_end(error) else Sight.RESET
         finally:
             sock.settimeout(timeout)
 

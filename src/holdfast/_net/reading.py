@@ -19,6 +19,7 @@ from typing import Any
 
 from holdfast._core.delivery import Delivery
 from holdfast._net.deadline import Deadline
+from holdfast._net.ragged import is_ragged_end
 from holdfast._net.tcp_info import End, look_at_end, read
 from holdfast._net.witness import check_end, check_first_bytes
 
@@ -121,7 +122,9 @@ class WatchedTlsIO(WatchedSocketIO):
         tls.suppress_ragged_eofs = False
         try:
             return super()._receive(buffer)
-        except ssl.SSLEOFError:
+        except OSError as error:
+            if not is_ragged_end(error):
+                raise
             end = look_at_end(tls)
             self.end = end if end is None else end._replace(fin_seen=end.fin_seen or fin_seen)
             if self.end is not None and self.end.is_reset:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from holdfast._core.sieve import Sieve
 from holdfast._core.silence import Silence
+from holdfast._net.ragged import is_ragged_end
 
 if TYPE_CHECKING:
     from holdfast.adapters.sockets._guard import Guard
@@ -32,8 +33,8 @@ _DEPARTED = {
 def is_departure(error: OSError) -> bool:
     """Whether an error means that the other end is gone. A timeout of the server's own, which has no
     errno, does not."""
-    kinds = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-    return isinstance(error, kinds) or error.errno in _DEPARTED
+    kinds = (ConnectionError, ssl.SSLZeroReturnError)
+    return isinstance(error, kinds) or is_ragged_end(error) or error.errno in _DEPARTED
 
 
 class GuardedSocket:

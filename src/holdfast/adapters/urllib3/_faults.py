@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import urllib3.exceptions
 
 from holdfast._core.failure import FailureReport
+from holdfast._net.ragged import is_ragged_end
 from holdfast._net.tcp_info import End
 from holdfast.errors import StrayAnswerError
 from holdfast.vocabulary import EndedBy, Phase
@@ -81,9 +82,9 @@ def is_interruption(error: BaseException) -> bool:
 
 def is_disconnect(error: BaseException) -> bool:
     """The connection ended under the request, as opposed to saying something unintelligible."""
-    kinds = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError, http.client.IncompleteRead)
+    kinds = (ConnectionError, ssl.SSLZeroReturnError, http.client.IncompleteRead)
     return any(
-        isinstance(link, kinds) or (isinstance(link, OSError) and link.errno in _LOST)
+        isinstance(link, kinds) or is_ragged_end(link) or (isinstance(link, OSError) and link.errno in _LOST)
         for link in _chain(error, contexts=False)
     )
 
