@@ -43,15 +43,11 @@ def test_a_limit_is_learned_before_it_costs_much(lab: Lab, how: str, method: str
 def test_no_request_hangs_on_a_connection_that_was_forgotten_in_silence(
     lab: Lab, path: Path, method: str
 ) -> None:
-    hung: list[int] = []
-    while len(hung) < 2 and min(hung, default=COUNT) > COUNT // 50:
-        row = forgotten(lab, path, method, COUNT // 2, THREADS)
-        assert row.failed == []
-        assert row.executed_twice == 0
-        hung.append(len(_that_hung(row)))
+    row = forgotten(lab, path, method, COUNT // 2, THREADS)
+    assert row.failed == []
+    assert row.executed_twice == 0
     # Only those that taught it were found out by the silence that they met, or a few on a busy machine.
-    # Not so, for a reason that is not known yet, in some runs over TLS: 12 to 15 of 150. Hence the second.
-    assert min(hung) <= COUNT // 50, hung
+    assert len(_that_hung(row)) <= COUNT // 50
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
