@@ -129,6 +129,15 @@ def test_silence_is_found_within_a_second(wall: Firewall, idle: socket.socket) -
         use(fresh)
 
 
+def test_silence_is_found_also_if_the_kernel_may_ask_only_in_a_moment(
+    wall: Firewall, idle: socket.socket
+) -> None:
+    assert probe(idle, patience=PATIENCE) is Reply.ANSWERED
+    wall.forget()
+    assert now(idle).unheard_for < IDLE_ENOUGH
+    assert probe(idle, patience=IDLE_ENOUGH + 0.2) is Reply.SILENT
+
+
 @pytest.mark.usefixtures("_possible")
 def test_a_host_that_lost_power_and_came_back_says_so() -> None:
     def forget(conn: socket.socket) -> None:

@@ -236,15 +236,27 @@ def test_a_fin_that_comes_before_the_answer(idle: Pair, monkeypatch: pytest.Monk
 def test_within_a_second_of_a_sign_of_life_it_cannot_be_asked(
     idle: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = now(idle[0])._replace(last_ack_recv_ms=999)
+    fresh = now(idle[0])._replace(last_ack_recv_ms=899)
     monkeypatch.setattr(module, "snapshot", lambda _: fresh)
-    assert probe(idle[0]) is Reply.UNKNOWN
+    assert probe(idle[0], patience=0.1) is Reply.UNKNOWN
 
 
-def test_not_twice_in_a_row(idle: Pair) -> None:
+def test_the_rest_of_that_second_is_waited_for_if_it_is_shorter_than_the_patience(idle: Pair) -> None:
     client, _ = idle
     assert probe(client, patience=LONG) is Reply.ANSWERED
-    assert probe(client, patience=LONG) is Reply.UNKNOWN
+    asked, since = now(client), time.monotonic()
+    assert probe(client, patience=LONG) is Reply.ANSWERED
+    assert asked.unheard_for + time.monotonic() - since >= IDLE_ENOUGH
+    assert now(client).segs_out - asked.segs_out == 1
+
+
+def test_not_if_somebodys_time_runs_out_before_the_answer_can_be_here(
+    idle: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = now(idle[0])._replace(last_ack_recv_ms=900, rtt_us=50_000)
+    monkeypatch.setattr(module, "snapshot", lambda _: near)
+    assert probe(idle[0], patience=LONG, at_most=0.149) is Reply.UNKNOWN
+    assert idle[0].getsockopt(*OPTIONS[0]) == 0
 
 
 def test_unacknowledged_bytes_keep_the_kernel_from_asking(pair: Pair) -> None:

@@ -10,11 +10,12 @@ the path is whole and the connection known, not that an application is going to 
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from enum import Enum, auto
 from typing import Any
 
@@ -25,7 +26,7 @@ from holdfast._net.tcp_keepalive import tcp_socket
 __all__ = ["IDLE_ENOUGH", "Reply", "probe"]
 
 IDLE_ENOUGH = 1.0
-"""Seconds: TCP_KEEPIDLE knows whole ones, and none is shorter."""
+"""Seconds of silence after which the kernel asks: TCP_KEEPIDLE knows whole ones, and none is shorter."""
 
 _ENABLED = (socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 _SOONEST = 0.001
@@ -55,41 +56,44 @@ def probe(sock: Any, *, patience: float | None = None, at_most: float | None = N
     it: bytes that come are somebody else's to find.
 
     ``UNKNOWN`` where the kernel will not ask: not Linux, or one that is older than 4.6 or only pretends to
-    be Linux; no TCP; anything was heard within the last second; bytes are out that nobody acknowledged; less
-    time than a round trip."""
+    be Linux; no TCP; something was heard within the last second, unless that second is over before
+    ``patience`` is; bytes are out that nobody acknowledged; less time than a round trip."""
     tcp = tcp_socket(sock)
     before = None if tcp is None else snapshot(tcp)
     if tcp is None or before is None:
         return Reply.UNKNOWN
     patience = before.probe_patience if patience is None else patience
     try:
-        return _ask(tcp, before, patience if at_most is None else min(patience, at_most))
+        return _ask(tcp, before, patience, math.inf if at_most is None else at_most)
     except (OSError, ValueError):
         # Closed meanwhile, or a sandbox that does not let its options be set.
         return Reply.UNKNOWN
 
 
-def _ask(tcp: socket.socket, before: TcpSnapshot, patience: float) -> Reply:
+def _ask(tcp: socket.socket, before: TcpSnapshot, patience: float, at_most: float) -> Reply:
     poll = select.poll()
     poll.register(tcp, _ENDS)  # POLLHUP and POLLERR come unasked
     if poll.poll(0):
         return Reply.ENDED
-    if before.state != ESTABLISHED or not before.quiet or patience <= before.rtt:
+    if before.state != ESTABLISHED or not before.quiet:
         return Reply.UNKNOWN
-    if before.probes:
-        # The kernel has asked by itself and waits. To hurry it would end the connection, if it has been
-        # idle for TCP_USER_TIMEOUT: that counts from the last sign of life, and spares the first probe only.
-        return _await_answer(tcp, poll, before, patience)
-    if before.unheard_for < IDLE_ENOUGH:
+    # The kernel has asked by itself and waits. To hurry it would end the connection, if it has been
+    # idle for TCP_USER_TIMEOUT: that counts from the last sign of life, and spares the first probe only.
+    asked = before.probes > 0
+    asks_in = 0.0 if asked else max(0.0, IDLE_ENOUGH - before.unheard_for)
+    patience = min(patience, at_most - asks_in)
+    if asks_in > patience or patience <= before.rtt:
         return Reply.UNKNOWN
-    with _asking_now(tcp):
-        return _await_answer(tcp, poll, before, patience)
+    with nullcontext() if asked else _asking(tcp):
+        return _await_answer(tcp, poll, before, asks_in, patience)
 
 
 @contextmanager
-def _asking_now(tcp: socket.socket) -> Iterator[None]:
-    """In this order: only of a socket that has keepalive does a change of the idle time start the timer
-    from the last sign of life, which means at once. The way back starts it for the old time again."""
+def _asking(tcp: socket.socket) -> Iterator[None]:
+    """As soon as the kernel can, which is at once if nothing was heard for a second.
+
+    In this order: only of a socket that has keepalive does a change of the idle time start the timer
+    from the last sign of life. The way back starts it for the old time again."""
     with _set(tcp, _ENABLED, 1), _set(tcp, (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 1):
         yield
 
@@ -105,11 +109,13 @@ def _set(tcp: socket.socket, option: tuple[int, int], value: int) -> Iterator[No
             tcp.setsockopt(*option, old)
 
 
-def _await_answer(tcp: socket.socket, poll: select.poll, before: TcpSnapshot, patience: float) -> Reply:
+def _await_answer(
+    tcp: socket.socket, poll: select.poll, before: TcpSnapshot, asks_in: float, patience: float
+) -> Reply:
     """An acknowledgement wakes nobody, so it is looked for: when it may be here at the soonest, and from
     then on so often that it is found at most an eighth late."""
-    began = time.monotonic()
-    wait = min(before.rtt, before.min_rtt)
+    began = time.monotonic() + asks_in
+    wait = asks_in + min(before.rtt, before.min_rtt)
     while not poll.poll(max(_SOONEST, min(wait, began + patience - time.monotonic())) * 1000):
         now = snapshot(tcp)
         if now is None:
