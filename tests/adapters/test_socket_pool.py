@@ -112,6 +112,49 @@ def test_a_socket_that_its_user_closed_is_not_kept(peer: Peer) -> None:
         assert ask(pool) == b"hello"
 
 
+@pytest.mark.parametrize("resets", [False, True])
+def test_nor_if_a_file_that_he_made_of_it_holds_it_open(peer: Peer, resets: bool) -> None:
+    with SocketPool(peer.address, on_release=(lambda sock: sock.fileno()) if resets else None) as pool:
+        with pool.acquire() as lease:
+            file = lease.sock.makefile()
+            lease.sock.close()
+        assert pool.stats().closed == {CloseReason.CLOSED_LOCALLY: 1}
+        file.close()
+
+
+def test_nor_one_that_he_took_out_of_its_object(peer: Peer) -> None:
+    with SocketPool(peer.address) as pool:
+        with pool.acquire() as lease:
+            descriptor = lease.sock.detach()
+        assert pool.stats().closed == {CloseReason.CLOSED_LOCALLY: 1}
+        os.close(descriptor)
+
+
+class _Reticent:
+    """A socket of somebody else's: it does not tell by itself whether it was closed."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_closed":
+            raise AttributeError(name)
+        return getattr(self._sock, name)
+
+
+def test_a_socket_that_is_none_of_pythons_own_is_asked_whether_it_was_closed(peer: Peer) -> None:
+    def connect(address: Any, timeout: float | None) -> Any:
+        return _Reticent(socket.create_connection(address, timeout))
+
+    with SocketPool(peer.address, connect=connect) as pool:
+        assert ask(pool) == b"hello"
+        assert ask(pool) == b"hello"
+        assert pool.stats().opened == 1
+        with pool.acquire() as lease:
+            lease.sock.close()
+        assert pool.stats().closed == {CloseReason.CLOSED_LOCALLY: 1}
+
+
 # -- what dies
 
 

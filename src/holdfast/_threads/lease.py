@@ -94,7 +94,7 @@ class Lease(Generic[SocketT]):
         self._tether = None
         pool, sock = self._pool, tether.sock
         # Closed by its user, or left with another timeout, or to be reset: then it is not ready.
-        if sock.gettimeout() != tether.timeout or sock.fileno() < 0:
+        if sock.gettimeout() != tether.timeout or sock._closed:
             pool._take_back(tether)
             return
         # What PoolCore.give_back does, written out. See lending.py.

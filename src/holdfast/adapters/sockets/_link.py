@@ -57,8 +57,8 @@ class Link:
         self.sock = sock
         self.descriptor = sock.fileno()
         self._timeout = sock.gettimeout()
-        self.timeout = -1.0 if needs_reset else self._timeout
-        """What the socket's timeout is when it needs no tidying; never, if it has to be reset."""
+        self.timeout = self._timeout if _tells_if_closed(sock) and not needs_reset else -1.0
+        """What the socket's timeout is when it needs no tidying; never, if it has to be reset or asked more."""
         self._look = Look(sock)
         # Only of a plain socket poll tells all: TLS may hold something back.
         told = None if self._look.pending is not None else self._look.poll
@@ -72,7 +72,7 @@ class Link:
         """Why it must not be lent. On a plain socket on which nothing happened, one system call."""
         if not self.poll(0):
             return None
-        if self.sock.fileno() < 0:
+        if self.is_closed():
             return CloseReason.CLOSED_LOCALLY
         return _REASONS.get(self._look())
 
@@ -87,8 +87,12 @@ class Link:
         # Something may have come meanwhile.
         return self.look() or (CloseReason.PEER_RESET if reply is Reply.ENDED else None)
 
+    def is_closed(self) -> bool:
+        """By its user. A file that he made of it may keep it open, for himself."""
+        return getattr(self.sock, "_closed", False) or self.sock.fileno() < 0
+
     def tidy(self) -> CloseReason | None:
-        if self.sock.fileno() < 0:
+        if self.is_closed():
             return CloseReason.CLOSED_LOCALLY
         self.sock.settimeout(self._timeout)
         return None
@@ -143,6 +147,12 @@ class Link:
             the_watcher().arm(self.descriptor, self.told)
         if pool is not None:
             pool._checked(self._entry, reason, answered=reason is None)
+
+
+def _tells_if_closed(sock: socket.socket) -> bool:
+    """By an attribute: it is asked at the end of each lease, and a call of fileno() costs a tenth of the floor in
+    ``benchmarks/socket_pool_cost.py``. All of Python's own sockets do."""
+    return hasattr(sock, "_closed")
 
 
 def _something_may_be_there(_milliseconds: int) -> bool:

@@ -265,7 +265,7 @@ class SocketPool(PoolDriver[socket.socket]):
 
     def _tidy(self, entry: PoolEntry) -> CloseReason | None:
         link: Link = entry.link
-        if self._on_release is not None and link.sock.fileno() >= 0:
+        if self._on_release is not None and not link.is_closed():
             self._on_release(link.sock)
         return link.tidy()
 
