@@ -270,7 +270,7 @@ def test_so_is_one_that_comes_back_at_ages_that_others_live_through() -> None:
     learner = Learner()
     for number in range(4):
         learner.answered(9.0 + number, 4, 1000.0 + 60 * number)
-    for number, idle in enumerate((3.0, 9.0, 0.4)):
+    for number, idle in enumerate((3.0, 8.0, 0.4)):
         learner.found_dead(idle, 10, 1300.0 + 60 * number)
     assert learner.use_limit(1420.0) == 10
     assert learner.idle_limit(1420.0) is None, "these ends do not count as idle limits"
@@ -283,6 +283,18 @@ def test_but_not_one_at_ages_that_nobody_lives_through() -> None:
         learner.found_dead(idle, 3, 1000.0 + 100 * number)
     assert learner.use_limit(1420.0) is None
     assert seconds(learner.idle_limit(1420.0)) == 30.0
+
+
+@pytest.mark.parametrize("limit", [1.0, 5.0])
+def test_nor_one_at_ages_that_others_live_through_because_the_peer_is_late(limit: float) -> None:
+    """A client that uses each connection twice, and rests for as long as the server waits."""
+    learner = Learner()
+    for number, late in enumerate((0.08, 1.9, 0.06)):
+        learner.peer_closed(limit + late, 2, 1000.0 + 10 * number)
+    for number in range(6):
+        learner.found_dead(limit - 0.02, 2, 1100.0 + 10 * number)
+    assert learner.use_limit(1150.0) is None
+    assert learner.idle_limit(1150.0) is not None, "and what is known of the timer is kept"
 
 
 def test_a_client_that_leaves_each_connection_after_two_requests_meets_no_limit_of_requests() -> None:

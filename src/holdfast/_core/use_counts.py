@@ -6,6 +6,8 @@ hang up right behind it, or on the request after it, at an age that other connec
 
 from __future__ import annotations
 
+from holdfast._core.lateness import slack
+
 __all__ = ["UseCounts"]
 
 _AGREE = 3
@@ -13,6 +15,10 @@ _AGREE = 3
 
 _QUICK = 0.1
 """Seconds. No server has so short an idle limit: an end that soon has another reason."""
+
+_SHORTEST = 0.5
+"""Seconds. Timers are set in whole seconds, and a request may cross their end on the way: below this age an
+end that others lived through is none of theirs, however late a timer may be."""
 
 _FORGET = 6 * 3600.0
 """Seconds. While the limit is heeded nothing can confirm it, so it is tried again now and then."""
@@ -72,4 +78,11 @@ class UseCounts:
         # A client that uses each connection once and leaves it has a constant count of 1.
         if len(self._ends) < _AGREE or len(counts) > 1 or min(counts) < 2:  # noqa: PLR2004 - see above
             return False
-        return all(idle < max(_QUICK, outlived) for _, idle, outlived in self._ends)
+        return all(_is_no_timer(idle, outlived) for _, idle, outlived in self._ends)
+
+
+def _is_no_timer(idle: float, outlived: float) -> bool:
+    """A timer that ends one connection early and lets another live is still one timer, if it is late."""
+    if idle < _SHORTEST:
+        return idle < max(_QUICK, outlived)
+    return idle + slack(idle) < outlived
