@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import select
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +27,7 @@ from holdfast.testing.fixtures import StartFaultServer
 
 NEAR = LIMIT - 0.08
 """Too near to the limit for a POST, good enough for a GET."""
+PATIENCE = 10.0
 HEARD_OF = 1.1
 """Seconds after which a kernel can be asked; it counts them itself."""
 
@@ -308,3 +312,36 @@ def test_no_request_goes_out_at_an_age_that_the_peer_has_excluded(
                 pool.request(method, "/y")
                 fake_clock.advance(idle)
                 assert holdfast.stats(pool).reused == before
+
+
+def test_what_comes_while_a_kernel_does_not_answer_is_seen_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends: list[socket.socket] = []
+
+    def serve() -> None:
+        for _ in range(2):
+            end, _ = listener.accept()
+            ends.append(end)
+            end.recv(65_536)
+            end.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def cannot_ask(sock: socket.socket) -> Reply:
+        ends[0].sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        assert select.select([sock], [], [], PATIENCE)[0]
+        return Reply.UNKNOWN
+
+    monkeypatch.setattr("holdfast.adapters.urllib3._foresight.probe", cannot_ask)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        port: int = listener.getsockname()[1]
+        pool = HTTPConnectionPool("127.0.0.1", port, retries=False, timeout=PATIENCE)
+        with holdfast.wrap(pool):
+            pool.request("GET", "/a")
+            _network_news._tell()
+            assert pool.request("GET", "/b").status == 200
+            assert holdfast.stats(pool).closed == {CloseReason.STRAY_BYTES: 1}
+        thread.join(PATIENCE)
+    for end in ends:
+        end.close()

@@ -74,16 +74,15 @@ def _ask_peer(record: ConnectionRecord, sock: Any, rest: Rest, unsafe: Call | No
     if reply is Reply.SILENT:
         known.fell_silent(rest, now)
         return CloseReason.UNANSWERED
-    if reply is Reply.UNKNOWN:
-        if unsafe is not None:
-            unsafe.is_choosy = True
-        return None
     # What came in the meantime is seen now.
     reason = record.why_dead(sock)
     if reply is Reply.ENDED or reason is not None:
         known.found_dead(now - record.entry.idle_since, record.entry.uses, now)  # as its siblings are judged
         return reason or CloseReason.PEER_RESET
-    known.answered(rest, record.entry.uses, now)
+    if reply is Reply.ANSWERED:
+        known.answered(rest, record.entry.uses, now)
+    elif unsafe is not None:
+        unsafe.is_choosy = True
     return None
 
 
