@@ -297,6 +297,14 @@ def test_nor_one_at_ages_that_others_live_through_because_the_peer_is_late(limit
     assert learner.idle_limit(1150.0) is not None, "and what is known of the timer is kept"
 
 
+@pytest.mark.parametrize("many", [3, 50])
+def test_nor_a_restart_that_ends_all_connections_of_clients_in_step(many: int) -> None:
+    learner = Learner()
+    for number in range(many):
+        learner.peer_closed(0.02, 100, 1000.0 + 0.001 * number)
+    assert learner.use_limit(1001.0) is None
+
+
 def test_a_client_that_leaves_each_connection_after_two_requests_meets_no_limit_of_requests() -> None:
     learner = Learner()
     for number, age in enumerate((5.4, 6.7, 5.1, 6.2)):

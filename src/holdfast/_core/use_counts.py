@@ -6,7 +6,9 @@ hang up right behind it, or on the request after it, at an age that other connec
 
 from __future__ import annotations
 
-from holdfast._core.lateness import slack
+import math
+
+from holdfast._core.lateness import AT_ONCE, slack
 
 __all__ = ["UseCounts"]
 
@@ -27,10 +29,12 @@ _FORGET = 6 * 3600.0
 class UseCounts:
     """``now`` in monotonic seconds."""
 
-    __slots__ = ("_ends", "_limit", "_seen_at")
+    __slots__ = ("_ended_at", "_ends", "_limit", "_seen_at")
 
     def __init__(self) -> None:
         self._ends: list[tuple[int, float, float]] = []
+        self._ended_at = -math.inf
+        """When the last of these came that may be another's doing: ends at once are a restart."""
         self._limit: int | None = None
         self._seen_at = 0.0
 
@@ -45,8 +49,7 @@ class UseCounts:
         if exact and idle >= _QUICK:
             # It ended while nobody asked anything of it: that is a timer, or a restart.
             return False
-        self._ends.append((uses, idle, outlived))
-        del self._ends[:-_AGREE]
+        self._note(uses, idle, outlived, now)
         if not self._is_constant():
             # Nobody's idle limit, whatever it is.
             return idle < _QUICK
@@ -72,6 +75,13 @@ class UseCounts:
     @property
     def seen_at(self) -> float:
         return self._seen_at
+
+    def _note(self, uses: int, idle: float, outlived: float, now: float) -> None:
+        if self._ends and self._ends[-1][0] == uses and abs(now - self._ended_at) < AT_ONCE:
+            return
+        self._ended_at = now
+        self._ends.append((uses, idle, outlived))
+        del self._ends[:-_AGREE]
 
     def _is_constant(self) -> bool:
         counts = {uses for uses, _, _ in self._ends}
