@@ -20,7 +20,7 @@ from holdfast.vocabulary import CloseReason
 QUIET = SimpleNamespace(
     poll=lambda _milliseconds: [],
     timeout=1.0,
-    sock=SimpleNamespace(gettimeout=lambda: 1.0, fileno=lambda: 3),
+    sock=SimpleNamespace(gettimeout=lambda: 1.0, _closed=False),
 )
 """A connection on which nothing happens."""
 
