@@ -130,8 +130,8 @@ def test_nor_one_that_he_took_out_of_its_object(peer: Peer) -> None:
         os.close(descriptor)
 
 
-class _Reticent:
-    """A socket of somebody else's: it does not tell by itself whether it was closed."""
+class _Foreign:
+    """A socket that is none of Python's own."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -142,9 +142,17 @@ class _Reticent:
         return getattr(self._sock, name)
 
 
-def test_a_socket_that_is_none_of_pythons_own_is_asked_whether_it_was_closed(peer: Peer) -> None:
+class _ForeignWithAMethod(_Foreign):
+    def _closed(self) -> bool:
+        return self._sock.fileno() < 0
+
+
+@pytest.mark.parametrize("foreign", [_Foreign, _ForeignWithAMethod])
+def test_a_socket_that_is_none_of_pythons_own_is_asked_whether_it_was_closed(
+    peer: Peer, foreign: type[_Foreign]
+) -> None:
     def connect(address: Any, timeout: float | None) -> Any:
-        return _Reticent(socket.create_connection(address, timeout))
+        return foreign(socket.create_connection(address, timeout))
 
     with SocketPool(peer.address, connect=connect) as pool:
         assert ask(pool) == b"hello"

@@ -89,7 +89,9 @@ class Link:
 
     def is_closed(self) -> bool:
         """By its user. A file that he made of it may keep it open, for himself."""
-        return getattr(self.sock, "_closed", False) or self.sock.fileno() < 0
+        if _tells_if_closed(self.sock) and getattr(self.sock, "_closed", False):
+            return True
+        return self.sock.fileno() < 0
 
     def tidy(self) -> CloseReason | None:
         if self.is_closed():
@@ -149,10 +151,10 @@ class Link:
             pool._checked(self._entry, reason, answered=reason is None)
 
 
-def _tells_if_closed(sock: socket.socket) -> bool:
+def _tells_if_closed(sock: object) -> bool:
     """By an attribute: it is asked at the end of each lease, and a call of fileno() costs a tenth of the floor in
-    ``benchmarks/socket_pool_cost.py``. All of Python's own sockets do."""
-    return hasattr(sock, "_closed")
+    ``benchmarks/socket_pool_cost.py``. All of Python's own sockets do; what others mean by that name is theirs."""
+    return isinstance(sock, socket.socket) and hasattr(sock, "_closed")
 
 
 def _something_may_be_there(_milliseconds: int) -> bool:
