@@ -34,7 +34,7 @@ class UseCounts:
     def __init__(self) -> None:
         self._ends: list[tuple[int, float, float]] = []
         self._ended_at = -math.inf
-        """When the last of these came that may be another's doing: ends at once are a restart."""
+        """When the last of these came. What ends at once with it has the same cause, as in a restart."""
         self._limit: int | None = None
         self._seen_at = 0.0
 
@@ -92,7 +92,7 @@ class UseCounts:
 
 
 def _is_no_timer(idle: float, outlived: float) -> bool:
-    """A timer that ends one connection early and lets another live is still one timer, if it is late."""
+    """A timer that is late ends one connection on time and lets another live on: that is no contradiction."""
     if idle < _SHORTEST:
         return idle < max(_QUICK, outlived)
     return idle + slack(idle) < outlived
