@@ -50,7 +50,8 @@ class Reply(Enum):
 def probe(sock: Any, *, patience: float | None = None, at_most: float | None = None) -> Reply:
     """Asks, and waits for the answer: ``patience`` seconds, by default what
     :attr:`~holdfast._core.evidence.TcpSnapshot.probe_patience` reckons from the connection's own round trip;
-    and ``at_most`` so many, whatever the patience, if somebody's time is running out.
+    before that as long at the most until the kernel may ask; and ``at_most`` so many seconds for both,
+    whatever the patience, if somebody's time is running out.
 
     ``sock``: plain, TLS or urllib3's TLS inside TLS. Nobody else may use it meanwhile. Nothing is read from
     it: bytes that come are somebody else's to find.
